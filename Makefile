@@ -1,0 +1,29 @@
+# make demo, make test: each sets up all it needs in .venv; a second run installs nothing again.
+
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: demo test check embedded clean
+
+demo: $(INSTALLED)
+	$(BIN)/posemill demo examples/demo.yaml --out demo-output
+
+test: check
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+embedded: $(INSTALLED)
+	$(BIN)/python -m tools.embedded train
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[workers,embedded,dev]'
+	touch $(INSTALLED)
+
+clean:
+	rm -rf .venv build demo-output

@@ -1,0 +1,33 @@
+"""The Celery app of both sides: the producer sends with it, workers consume with it."""
+
+from celery import Celery
+
+from posemill.names import Stage, task_name
+
+
+def make_app(redis_url: str) -> Celery:
+    """Celery on Redis as a doorbell: small JSON messages, acked late, no results kept."""
+    app = Celery("posemill", broker=redis_url)
+    app.conf.update(
+        task_serializer="json",
+        accept_content=["json"],
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_store_errors_even_if_ignored=False,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={"socket_timeout": 30, "socket_connect_timeout": 5, "socket_keepalive": True},
+    )
+    return app
+
+
+def send_batches(app: Celery, stage: Stage, queue: str, run_id: str, batches: list[int]) -> None:
+    """Put one message for each batch on the queue."""
+    with app.producer_pool.acquire(block=True) as producer:
+        for batch in batches:
+            app.send_task(task_name(stage), args=[run_id, batch], queue=queue, producer=producer)

@@ -1,0 +1,91 @@
+"""Every error posemill raises on purpose.
+
+PosemillError
+├── PermanentError          trying again cannot help
+│   ├── BadInput            what the user handed in is wrong: a recipe, a row, a picture, a pose file
+│   │   ├── RecipeError
+│   │   ├── RowError
+│   │   └── RunConflict     the run id already belongs to something else
+│   └── NotFound            a run or an object that does not exist
+├── RunFault                the run itself cannot go on: model missing, bucket gone, bad credentials
+├── TransientError          trying again later may help: storage 5xx, time-outs, out of memory
+│   └── OutOfMemory
+├── LeaseLost               another worker took the batch over; what was computed is thrown away
+└── ServiceError            Redis, storage or an embedded server cannot be reached or is misconfigured
+"""
+
+
+class PosemillError(Exception):
+    """Root of all errors; `code` is the stable word that records and `--json` carry."""
+
+    code = "error"
+
+
+class PermanentError(PosemillError):
+    """Trying again cannot help."""
+
+    code = "permanent"
+
+
+class BadInput(PermanentError):
+    """What the user handed in is wrong; the message says what, where and what to do."""
+
+    code = "bad_input"
+
+
+class RecipeError(BadInput):
+    """The recipe cannot be run as it is written."""
+
+    code = "bad_recipe"
+
+
+class RowError(BadInput):
+    """One row of a manifest is wrong; `place` names file, line and column."""
+
+    code = "bad_row"
+
+    def __init__(self, message: str, *, place: str) -> None:
+        super().__init__(f"{place}: {message}")
+        self.place = place
+
+
+class RunConflict(BadInput):
+    """The run id already belongs to another recipe, or its sources have changed since."""
+
+    code = "run_conflict"
+
+
+class NotFound(PermanentError):
+    """A run or an object that does not exist."""
+
+    code = "not_found"
+
+
+class RunFault(PosemillError):
+    """The whole run cannot go on until somebody mends its cause; no item is to blame."""
+
+    code = "run_fault"
+
+
+class TransientError(PosemillError):
+    """Trying again later may help."""
+
+    code = "transient"
+
+
+class OutOfMemory(TransientError):
+    """The device could not hold the batch; a smaller one may fit."""
+
+    code = "out_of_memory"
+
+
+class LeaseLost(PosemillError):
+    """Another worker holds the batch now; drop what was computed for it."""
+
+    code = "lease_lost"
+
+
+class ServiceError(PosemillError):
+    """Redis, storage or an embedded server cannot be reached or is misconfigured."""
+
+    code = "service"

@@ -1,0 +1,42 @@
+"""Content digests: what makes two control images, two items or two recipes the same."""
+
+import hashlib
+from typing import Any
+
+import msgspec
+
+from posemill.specs import DetectSpec, GenerateSpec
+
+DRAWING = 1  # raise when the drawing of poses changes, so that old control images are not taken for new ones
+_canonical = msgspec.json.Encoder(order="deterministic")
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def digest(*parts: Any) -> str:
+    """32 hexadecimal digits over the canonical JSON of the parts."""
+    return hashlib.sha256(_canonical.encode(parts)).hexdigest()[:32]
+
+
+def control_digest(source_sha256: str, spec: DetectSpec) -> str:
+    """Identity of a control image: the source's bytes and all that shapes the drawing."""
+    return digest("control", DRAWING, source_sha256, spec)
+
+
+def picture_digest(detect: DetectSpec | None, generate: GenerateSpec) -> str:
+    """The part of an item's identity that all items of a run share; `model` is only a name for people."""
+    return digest("picture", DRAWING, detect, msgspec.structs.replace(generate, model=""))
+
+
+def item_digest(shared: str, source: str, prompt: str, negative_prompt: str, seed: int) -> str:
+    """Identity of an item; `shared` is the run's picture_digest, `source` the source's identity."""
+    content = _canonical.encode((shared, source, prompt, negative_prompt, seed))
+    return hashlib.sha256(content).hexdigest()[:32]
+
+
+def derived_seed(base: int, source: str, prompt: str, index: int) -> int:
+    """A seed of 32 bits for the index-th image of a source and a prompt: repeatable, yet different for each."""
+    content = _canonical.encode((base, source, prompt, index))
+    return int.from_bytes(hashlib.sha256(content).digest()[:4], "big")

@@ -1,0 +1,120 @@
+"""Every key, queue and task name, each built in this one place."""
+
+from enum import StrEnum
+
+# Celery -------------------------------------------------------------------------------------------------------
+
+
+class Stage(StrEnum):
+    """A step of a run; also the name of its queue's and task's last part."""
+
+    DETECT = "detect"
+    GENERATE = "generate"
+
+
+def queue_name(stage: Stage) -> str:
+    return f"posemill.{stage}"
+
+
+def task_name(stage: Stage) -> str:
+    return f"posemill.{stage}"
+
+
+# Object storage -----------------------------------------------------------------------------------------------
+
+RECORDS_A_FOLDER = 1000  # batch records are spread over folders, so that a listing can be split
+
+
+class RunKeys:
+    """Object keys of one run; everything a run owns lies below `root`."""
+
+    def __init__(self, run_id: str) -> None:
+        self.root = f"runs/{run_id}/"
+        self.run = f"{self.root}run.json"
+        self.sealed = f"{self.root}plan/sealed.json"
+        self.state = f"{self.root}state.json"
+        self.summary = f"{self.root}summary.json"
+        self.images = f"{self.root}images/"
+        self.refused_rows = f"{self.root}plan/refused/"
+
+    def shard(self, stage: Stage, shard: int) -> str:
+        return f"{self.root}plan/{stage}/{shard:06d}.jsonl"
+
+    def refused(self, shard: int) -> str:
+        return f"{self.refused_rows}{shard:06d}.jsonl"
+
+    def records(self, stage: Stage) -> str:
+        return f"{self.root}records/{stage}/"
+
+    def record(self, stage: Stage, batch: int) -> str:
+        return f"{self.records(stage)}{batch // RECORDS_A_FOLDER:06d}/{batch:09d}.json"
+
+    def flags(self, stage: Stage) -> str:
+        return f"{self.root}flags/{stage}/"
+
+    def flag(self, stage: Stage, batch: int) -> str:
+        """Marks a batch whose record holds more than done items; written before the record."""
+        return f"{self.flags(stage)}{batch:09d}"
+
+    def superseded(self, stage: Stage, batch: int) -> str:
+        """The record that `retry` set aside; its done items are kept by the next attempt."""
+        return f"{self.root}superseded/{stage}/{batch:09d}.json"
+
+    def image(self, item_id: str) -> str:
+        return f"{self.images}{item_id[:2]}/{item_id}.png"
+
+
+def batch_of(key: str) -> int:
+    """The batch number in a record's or a flag's key."""
+    return int(key.rsplit("/", 1)[-1].removesuffix(".json"))
+
+
+def source_key(sha256: str) -> str:
+    """Where a user's local picture is kept; shared by all runs."""
+    return f"sources/{sha256[:2]}/{sha256}"
+
+
+def control_key(control: str) -> str:
+    """The control image with that content digest; shared by all runs."""
+    return f"controls/{control[:2]}/{control}.png"
+
+
+def pose_key(control: str) -> str:
+    """The keypoints beside a control image; written after it."""
+    return f"controls/{control[:2]}/{control}.json"
+
+
+# Redis --------------------------------------------------------------------------------------------------------
+
+RUNS = "posemill:runs"  # set of run ids that the dispatcher looks after
+DISPATCHER = "posemill:dispatcher"  # lock: id of the elected dispatcher
+WORKERS = "posemill:workers"  # hash: worker id -> its last heartbeat as JSON
+
+
+def run_hash(run_id: str) -> str:
+    """Hash: state, totals, counters, cursors."""
+    return f"posemill:run:{run_id}"
+
+
+def pace_list(run_id: str) -> str:
+    """List: recent samples of (time, items done), for the remaining time."""
+    return f"posemill:run:{run_id}:pace"
+
+
+class StageKeys:
+    """Redis keys of one stage of one run. Sizes: one bit a batch, the rest grows with the window alone."""
+
+    def __init__(self, run_id: str, stage: Stage) -> None:
+        root = f"posemill:run:{run_id}:{stage}"
+        self.done = f"{root}:done"  # bitmap by batch number
+        self.leases = f"{root}:leases"  # zset: batch -> end of its lease
+        self.holders = f"{root}:holders"  # hash: batch -> fencing number
+        self.sent = f"{root}:sent"  # zset: batch -> when its message was sent
+        self.waiting = f"{root}:waiting"  # zset: batch -> when it may be sent again
+        self.blocked = f"{root}:blocked"  # zset: batches passed over because their sources are not detected yet
+        self.attempts = f"{root}:attempts"  # hash: batch -> attempts begun
+        self.errors = f"{root}:errors"  # hash: batch -> why its last attempt failed
+
+    def all(self) -> list[str]:
+        zsets = [self.leases, self.sent, self.waiting, self.blocked]
+        return [self.done, *zsets, self.holders, self.attempts, self.errors]

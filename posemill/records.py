@@ -1,0 +1,228 @@
+"""What is written down: the run, its plan and the outcome of every batch. All JSON, all immutable."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from posemill.names import Stage
+from posemill.specs import DetectSpec, GenerateSpec
+
+T = TypeVar("T")
+
+
+class RunState(StrEnum):
+    RUNNING = "running"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
+    COMPLETE = "complete"
+
+
+class Outcome(StrEnum):
+    """What became of a source or an item."""
+
+    DONE = "done"
+    REJECTED = "rejected"  # nothing went wrong, but there is no picture to make; `reason` says why
+    FAILED = "failed"  # something went wrong; `reason` and `message` say what
+
+
+class Slicing(msgspec.Struct, frozen=True, kw_only=True):
+    """How a stage's rows are cut: batch k is a slice of shard k // batches_a_shard."""
+
+    batch_size: int
+    shard_size: int  # rows; a multiple of batch_size
+
+    @property
+    def batches_a_shard(self) -> int:
+        return self.shard_size // self.batch_size
+
+    def place(self, batch: int) -> tuple[int, slice]:
+        """The shard that holds a batch, and the batch's rows in it."""
+        shard, position = divmod(batch, self.batches_a_shard)
+        start = position * self.batch_size
+        return shard, slice(start, start + self.batch_size)
+
+    def batches(self, rows: int) -> int:
+        return -(-rows // self.batch_size)
+
+    def rows_in(self, batch: int, rows: int) -> int:
+        """How many of all `rows` a batch covers; only the last one may be short."""
+        return min(self.batch_size, rows - batch * self.batch_size)
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """Which poses a run accepts. Not part of a control image's identity: other runs may accept others."""
+
+    min_people: int = 1
+    max_people: int | None = None
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One recipe, resolved and frozen."""
+
+    id: str
+    name: str
+    created_at: str  # ISO 8601, UTC
+    recipe: dict[str, Any]  # as the user wrote it, overrides applied
+    recipe_digest: str
+    detect: DetectSpec
+    rules: Rules
+    generate: GenerateSpec
+    slicing: dict[Stage, Slicing]
+    queues: dict[Stage, str]
+    posemill_version: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Totals of a finished plan. Written last: a run without it is still being submitted."""
+
+    sources: int
+    items: int
+    refused_rows: int
+    detect_batches: int
+    generate_batches: int
+
+    def batches(self, stage: Stage) -> int:
+        return self.detect_batches if stage is Stage.DETECT else self.generate_batches
+
+    def rows(self, stage: Stage) -> int:
+        return self.sources if stage is Stage.DETECT else self.items
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of the detect plan. Exactly one of `key`, `uri` and `pose` says where the content is."""
+
+    name: str  # what the user calls it: relative path or URI
+    identity: str  # sha256 of its bytes, or the URI with its ETag where the bytes were not read
+    key: str | None = None  # in posemill's own storage
+    uri: str | None = None  # s3://bucket/key elsewhere
+    pose: dict[str, Any] | None = None  # a ready-made pose as OpenPose JSON
+
+
+class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A row of the generate plan: one image wanted."""
+
+    id: str
+    prompt: str
+    seed: int
+    negative_prompt: str = ""
+    source: int | None = None  # number of its source in the detect plan
+    control: Source | None = None  # a ready-made control image instead of a source
+    columns: dict[str, str] = {}  # values of the matrix and of the manifest columns that the prompt names
+
+
+class ShardHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """First line of a plan shard."""
+
+    first: int  # number of its first row in the whole plan
+    rows: int
+    needs: list[list[int]]  # for each batch of a generate shard, the detect batches it must wait for
+
+
+class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A manifest row that could not become items."""
+
+    place: str  # file:line, and the column where one is to blame
+    message: str
+
+
+class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
+    """An object as it was when it was recorded, so that `check` can see a change."""
+
+    key: str
+    sha256: str
+    etag: str
+    size: int  # bytes
+
+
+class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a source in the detect stage."""
+
+    source: int
+    name: str
+    outcome: Outcome
+    reason: str = ""  # a stable code, e.g. no_person
+    message: str = ""
+    source_sha256: str = ""
+    width: int = 0  # of the control image, pixels
+    height: int = 0
+    people: int = 0
+    score: float = 0.0  # mean score of the people
+    control: StoredObject | None = None
+    pose: StoredObject | None = None
+    seconds: float = 0.0
+
+
+class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of an item in the generate stage."""
+
+    id: str
+    outcome: Outcome
+    reason: str = ""
+    message: str = ""
+    prompt: str = ""
+    negative_prompt: str = ""
+    seed: int = 0
+    source: int | None = None
+    source_name: str = ""
+    control: str = ""  # key of the control image
+    columns: dict[str, str] = {}
+    image: StoredObject | None = None
+    width: int = 0
+    height: int = 0
+    batch_size: int = 0  # images in the pipeline call that made it
+    seconds: float = 0.0  # of device time, its share of the call
+
+
+class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of a batch. Written last, on the condition that there is none: the first writer wins."""
+
+    run_id: str
+    stage: Stage
+    batch: int
+    attempt: int
+    worker: str
+    finished_at: str
+    made_with: dict[str, Any]  # specification, device, dtype, library versions
+    sources: list[SourceResult] = []
+    items: list[ItemResult] = []
+
+    @property
+    def counts(self) -> dict[Outcome, int]:
+        outcomes = [result.outcome for result in (self.sources or self.items)]
+        return {outcome: outcomes.count(outcome) for outcome in Outcome}
+
+
+class StateChange(msgspec.Struct, frozen=True, kw_only=True):
+    """The last wish of the user, or of a fault, for the whole run."""
+
+    state: RunState
+    reason: str = ""
+
+
+def encode(record: msgspec.Struct) -> bytes:
+    return msgspec.json.encode(record)
+
+
+def decode(content: bytes, kind: type[T]) -> T:
+    return msgspec.json.decode(content, type=kind)
+
+
+def encode_shard(header: ShardHeader, rows: list[Source] | list[Item]) -> bytes:
+    encoder = msgspec.json.Encoder()
+    return encoder.encode_lines([header, *rows])
+
+
+def decode_header(content: bytes) -> ShardHeader:
+    return msgspec.json.decode(content[: content.index(b"\n")], type=ShardHeader)
+
+
+def decode_rows(content: bytes, kind: type[T], rows: slice = slice(None)) -> list[T]:
+    decoder = msgspec.json.Decoder(kind)
+    return [decoder.decode(line) for line in content.splitlines()[1:][rows]]
+
+
+def decode_lines(content: bytes, kind: type[T]) -> Iterator[T]:
+    decoder = msgspec.json.Decoder(kind)
+    return (decoder.decode(line) for line in content.splitlines())

@@ -1,0 +1,32 @@
+"""The one place that reads the environment. boto3 reads its own variables; they have no second spelling here."""
+
+import os
+import socket
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """POSEMILL_… variables; a worker and a producer on one queue share redis_url and store."""
+
+    model_config = SettingsConfigDict(env_prefix="POSEMILL_", frozen=True)
+
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    store: str = ""  # s3://bucket or s3://bucket/prefix
+    lease_seconds: float = Field(default=30.0, gt=0)  # without a renewal a batch is taken over after that
+    window: int = Field(default=256, ge=1)  # messages on the broker for each run and stage
+    tick_seconds: float = Field(default=0.25, gt=0)  # how often the dispatcher looks
+    max_attempts: int = Field(default=4, ge=1)  # of a batch, before its items are recorded as failed
+    worker_threads: int = Field(default=3, ge=1)  # one computes, the others load and save
+    device: str = "auto"  # auto, cpu, mps, cuda or cuda:N
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
+    attention: Literal["auto", "xformers", "sdpa"] = "auto"
+    cpu_offload: Literal["auto", "on", "off"] = "auto"
+    png_compress_level: int = Field(default=4, ge=0, le=9)
+
+
+def worker_id() -> str:
+    """Names this process among all workers."""
+    return f"{socket.gethostname()}:{os.getpid()}"

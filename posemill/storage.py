@@ -1,0 +1,251 @@
+"""Object storage: the only module that talks to S3.
+
+`Store` is the seam; `S3Store` is boto3 behind it. Keys are relative to the prefix of POSEMILL_STORE.
+"""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import boto3
+import msgspec
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+
+from posemill.errors import NotFound, PosemillError, RunFault, ServiceError, TransientError
+from posemill.identity import sha256
+from posemill.records import StoredObject
+
+CONFLICT_RETRIES = 8  # of a conditional write that meets another one in flight
+MISSING = {"404", "NoSuchKey", "NotFound"}
+MISCONFIGURED = {"403", "AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
+
+
+class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An object as a listing shows it."""
+
+    key: str
+    size: int
+    etag: str
+
+
+class Store(Protocol):
+    """Object storage below one prefix."""
+
+    url: str
+
+    def put(self, key: str, content: bytes, *, content_type: str = ...) -> StoredObject: ...
+
+    def put_if_absent(self, key: str, content: bytes, *, content_type: str = ...) -> tuple[StoredObject, bool]: ...
+
+    def get(self, key: str) -> bytes: ...
+
+    def head(self, key: str) -> StoredObject | None: ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]: ...
+
+    def folders(self, prefix: str) -> Iterator[str]: ...
+
+    def delete(self, key: str) -> None: ...
+
+    def get_uri(self, uri: str) -> bytes: ...
+
+    def list_uri(self, uri: str) -> Iterator[ObjectInfo]: ...
+
+
+class S3Store:
+    """A bucket and a prefix of an S3-compatible server."""
+
+    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = prefix
+        self.url = f"s3://{bucket}/{prefix}".rstrip("/")
+
+    def put(self, key: str, content: bytes, *, content_type: str = "application/octet-stream") -> StoredObject:
+        return self._put(key, content, content_type)
+
+    def put_if_absent(
+        self, key: str, content: bytes, *, content_type: str = "application/octet-stream"
+    ) -> tuple[StoredObject, bool]:
+        """Write unless the key exists. Gives what is stored now and whether this call stored it."""
+        for attempt in range(CONFLICT_RETRIES):
+            try:
+                return self._put(key, content, content_type, IfNoneMatch="*"), True
+            except _PreconditionFailed:
+                existing = self.head(key)
+                if existing:
+                    return existing, False
+            except _WriteConflict:
+                time.sleep(0.05 * 2**attempt)
+        raise TransientError(f"{self.url}/{key}: conditional writes kept meeting others in flight; try again")
+
+    def get(self, key: str) -> bytes:
+        return self._get(self._bucket, self._prefix + key)
+
+    def get_uri(self, uri: str) -> bytes:
+        bucket, key = split_s3_uri(uri)
+        return self._get(bucket, key)
+
+    def head(self, key: str) -> StoredObject | None:
+        try:
+            reply = self._call("head_object", Bucket=self._bucket, Key=self._prefix + key)
+        except NotFound:
+            return None
+        return StoredObject(
+            key=key,
+            sha256=reply.get("Metadata", {}).get("sha256", ""),
+            etag=reply["ETag"].strip('"'),
+            size=reply["ContentLength"],
+        )
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        start = len(self._prefix)
+        for info in self._list(self._bucket, self._prefix + prefix):
+            yield ObjectInfo(key=info.key[start:], size=info.size, etag=info.etag)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The first level of names below a prefix that ends in a slash."""
+        start = len(self._prefix)
+        for page in self._pages(self._bucket, self._prefix + prefix, Delimiter="/"):
+            yield from (entry["Prefix"][start:] for entry in page.get("CommonPrefixes", []))
+
+    def list_uri(self, uri: str) -> Iterator[ObjectInfo]:
+        """Objects below an s3:// prefix of any bucket; keys are whole URIs."""
+        bucket, prefix = split_s3_uri(uri)
+        for info in self._list(bucket, prefix):
+            yield ObjectInfo(key=f"s3://{bucket}/{info.key}", size=info.size, etag=info.etag)
+
+    def delete(self, key: str) -> None:
+        self._call("delete_object", Bucket=self._bucket, Key=self._prefix + key)
+
+    def _put(self, key: str, content: bytes, content_type: str, **condition: str) -> StoredObject:
+        content_sha256 = sha256(content)
+        reply = self._call(
+            "put_object",
+            Bucket=self._bucket,
+            Key=self._prefix + key,
+            Body=content,
+            ContentType=content_type,
+            Metadata={"sha256": content_sha256},
+            **condition,
+        )
+        return StoredObject(key=key, sha256=content_sha256, etag=reply["ETag"].strip('"'), size=len(content))
+
+    def _get(self, bucket: str, key: str) -> bytes:
+        reply = self._call("get_object", Bucket=bucket, Key=key)
+        try:
+            content: bytes = reply["Body"].read()
+        except Exception as error:  # botocore, urllib3 and socket errors share no root
+            raise TransientError(f"s3://{bucket}/{key}: the answer broke off ({error}); try again") from error
+        return content
+
+    def _list(self, bucket: str, prefix: str) -> Iterator[ObjectInfo]:
+        for page in self._pages(bucket, prefix):
+            for entry in page.get("Contents", []):
+                yield ObjectInfo(key=entry["Key"], size=entry["Size"], etag=entry["ETag"].strip('"'))
+
+    def _pages(self, bucket: str, prefix: str, **options: str) -> Iterator[dict[str, Any]]:
+        token: dict[str, str] = {}
+        while True:
+            page = self._call("list_objects_v2", Bucket=bucket, Prefix=prefix, **options, **token)
+            yield page
+            if not page.get("IsTruncated"):
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def _call(self, operation: str, **arguments: Any) -> Any:
+        try:
+            return getattr(self._client, operation)(**arguments)
+        except (ClientError, BotoCoreError) as error:
+            place = f"s3://{arguments['Bucket']}/{arguments.get('Key', arguments.get('Prefix', ''))}"
+            raise _translated(error, place) from error
+
+
+class _PreconditionFailed(PosemillError):
+    """The key exists already."""
+
+
+class _WriteConflict(PosemillError):
+    """Another write to the key is in flight."""
+
+
+def _translated(error: ClientError | BotoCoreError, place: str) -> PosemillError:
+    """posemill's own error for one of botocore's; the message never holds credentials."""
+    if isinstance(error, ClientError):
+        return _translated_answer(error, place)
+    if isinstance(error, NoCredentialsError):
+        return RunFault(f"{place}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+    if isinstance(error, EndpointConnectionError):
+        return TransientError(f"{place}: cannot reach the storage server; is AWS_ENDPOINT_URL right?")
+    return TransientError(f"{place}: {error}")
+
+
+def _translated_answer(error: ClientError, place: str) -> PosemillError:
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if status == 412:
+        return _PreconditionFailed(place)
+    if status == 409:
+        return _WriteConflict(place)
+    if code in MISCONFIGURED or status == 403:
+        return RunFault(f"{place}: storage refuses ({code}); check the bucket and the credentials")
+    if code in MISSING or status == 404:
+        return NotFound(f"{place}: no such object")
+    return TransientError(f"{place}: storage answered {status} {code}")
+
+
+def split_s3_uri(uri: str) -> tuple[str, str]:
+    parts = urlsplit(uri, allow_fragments=False)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise ServiceError(f"{uri!r} is not an s3:// address; write s3://bucket/prefix")
+    return parts.netloc, parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
+
+
+def open_store(
+    url: str,
+    *,
+    endpoint_url: str | None = None,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    region: str | None = None,
+    connections: int = 32,
+) -> S3Store:
+    """A store for s3://bucket/prefix; what is not given, boto3 reads from its own environment variables."""
+    if not url:
+        raise ServiceError("no storage: set POSEMILL_STORE to s3://bucket/prefix, or run `posemill up` here first")
+    bucket, prefix = split_s3_uri(url)
+    config = Config(
+        retries={"mode": "standard", "max_attempts": 4},
+        connect_timeout=5,
+        read_timeout=30,
+        max_pool_connections=connections,
+    )
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint_url,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        region_name=region,
+        config=config,
+    )
+    return S3Store(client, bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "")
+
+
+def require_conditional_writes(store: Store) -> None:
+    """Refuse a server that ignores If-None-Match: on it two workers could both win."""
+    key = "probe/conditional-write"
+    store.put(key, b"first")
+    _, created = store.put_if_absent(key, b"second")
+    if created:
+        raise ServiceError(f"{store.url}: the server ignores If-None-Match; use one that honours it (see docs)")
+
+
+def get_many(store: Store, keys: list[str], *, threads: int = 8) -> list[bytes]:
+    """Contents of several keys, in order, fetched side by side."""
+    if len(keys) < 2:
+        return [store.get(key) for key in keys]
+    with ThreadPoolExecutor(min(threads, len(keys))) as pool:
+        return list(pool.map(store.get, keys))

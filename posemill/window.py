@@ -1,0 +1,117 @@
+"""What of one stage is on the broker, what may go there next, and where new batches begin.
+
+Only the elected dispatcher changes these; if two do for a moment, messages go out twice and claims sort it out.
+"""
+
+from collections.abc import Callable
+from importlib import resources
+from typing import cast
+
+import redis
+
+from posemill import names
+from posemill.names import Stage, StageKeys
+
+RESEND_SECONDS = 20.0  # a message unclaimed that long, with the queue short, is taken for vanished
+PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # kombu keeps a queue as four lists
+
+
+class Window:
+    """The messages of one stage of one run; at most `limit` are out."""
+
+    def __init__(self, client: "redis.Redis", run_id: str, stage: Stage, queue: str, limit: int) -> None:
+        self.run_id = run_id
+        self.stage = stage
+        self.queue = queue
+        self.limit = limit
+        self._redis = client
+        self._keys = StageKeys(run_id, stage)
+        self._detected = StageKeys(run_id, Stage.DETECT).done
+
+    def take_back(self) -> int:
+        """Put batches whose lease ran out or whose message vanished back in line; gives how many."""
+        script = (resources.files("posemill") / "lua" / "expire.lua").read_text()
+        keys = [self._keys.leases, self._keys.holders, self._keys.sent, self._keys.waiting]
+        back = self._redis.eval(
+            script, len(keys), *keys, str(self.limit), str(queue_length(self._redis, self.queue)), str(RESEND_SECONDS)
+        )
+        return int(cast(int, back))
+
+    def room(self) -> int:
+        """How many more messages may go out."""
+        pipe = self._redis.pipeline()
+        pipe.zcard(self._keys.leases)
+        pipe.zcard(self._keys.sent)
+        out: list[int] = pipe.execute()
+        return self.limit - sum(out)
+
+    def due(self, room: int) -> list[int]:
+        """Batches whose retry is due."""
+        found = self._redis.zrangebyscore(self._keys.waiting, "-inf", self._now(), start=0, num=room)
+        return [int(batch) for batch in cast(list[str], found)]
+
+    def passed_over(self) -> list[int]:
+        """The first batches that were not ready when they were looked at."""
+        found = self._redis.zrange(self._keys.blocked, 0, self.limit - 1)
+        return [int(batch) for batch in cast(list[str], found)]
+
+    def fresh(self, batches: int) -> tuple[list[int], int]:
+        """The next batches never sent and not done, and where the look ended."""
+        cursor = int(cast(str, self._redis.hget(names.run_hash(self.run_id), f"{self.stage}.cursor")) or 0)
+        end = min(batches, cursor + self.limit)
+        pipe = self._redis.pipeline()
+        for batch in range(cursor, end):
+            pipe.getbit(self._keys.done, batch)
+        flags = pipe.execute()
+        return [batch for batch, done in zip(range(cursor, end), flags, strict=True) if not done], end
+
+    def advance(self, passed: list[int], end: int) -> None:
+        """Remember the batches passed over, and that all before `end` were looked at."""
+        pipe = self._redis.pipeline()
+        if passed:
+            pipe.zadd(self._keys.blocked, {str(batch): batch for batch in passed})
+        pipe.hset(names.run_hash(self.run_id), f"{self.stage}.cursor", end)
+        pipe.execute()
+
+    def mark_sent(self, batches: list[int]) -> None:
+        now = self._now()
+        pipe = self._redis.pipeline()
+        pipe.zadd(self._keys.sent, {str(batch): now for batch in batches})
+        pipe.zrem(self._keys.waiting, *batches)
+        pipe.zrem(self._keys.blocked, *batches)
+        pipe.execute()
+
+    def detected(self, batches: list[int]) -> bool:
+        """Whether all these detect batches are done."""
+        return all(self._redis.getbit(self._detected, batch) for batch in batches)
+
+    def _now(self) -> float:
+        seconds, microseconds = self._redis.time()
+        return seconds + microseconds / 1e6
+
+
+def queue_length(client: "redis.Redis", queue: str) -> int:
+    """Messages that wait on a queue."""
+    pipe = client.pipeline()
+    for suffix in PRIORITY_SUFFIXES:
+        pipe.llen(queue + suffix)
+    lengths: list[int] = pipe.execute()
+    return sum(lengths)
+
+
+def take(
+    batches: list[int], room: int, ready: Callable[[int], bool], *, limit_passed: int | None = None
+) -> tuple[list[int], list[int]]:
+    """The first `room` ready batches, and those passed over on the way, at most `limit_passed`."""
+    chosen: list[int] = []
+    passed: list[int] = []
+    for batch in batches:
+        if len(chosen) >= room:
+            break
+        if ready(batch):
+            chosen.append(batch)
+        elif limit_passed is not None and len(passed) >= limit_passed:
+            break
+        else:
+            passed.append(batch)
+    return chosen, passed

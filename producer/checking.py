@@ -1,0 +1,143 @@
+"""Proves a run: every planned row has exactly one outcome, and everything done has its object, unchanged."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from posemill.errors import NotFound
+from posemill.identity import sha256
+from posemill.names import RunKeys, Stage, batch_of
+from posemill.rebuild import read_plan, read_run
+from posemill.records import BatchRecord, Item, Outcome, Plan, Run, Source, StoredObject, decode, decode_rows
+from posemill.storage import Store
+
+THREADS = 16
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is not as it should be."""
+
+    kind: str  # missing_record, wrong_record, missing_object, changed_object, stray_object
+    key: str
+    message: str
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True):
+    """What `check` found."""
+
+    run_id: str
+    sources: dict[Outcome, int]
+    items: dict[Outcome, int]
+    objects: int  # looked at
+    faults: list[Fault]
+
+    @property
+    def complete(self) -> bool:
+        return not self.faults
+
+
+def check(store: Store, run_id: str, *, deep: bool = False) -> Proof:
+    """Compare plan, records and objects. `deep` reads every object and digests it again.
+
+    Without `deep` an object counts as unchanged while its size and ETag are those of the record.
+    """
+    run, plan = read_run(store, run_id), read_plan(store, run_id)
+    checker = _Checker(store, run, plan, deep=deep)
+    faults = [fault for stage in Stage for fault in checker.stage_faults(stage)]
+    faults += checker.stray_images()
+    return Proof(
+        run_id=run_id,
+        sources=checker.counts[Stage.DETECT],
+        items=checker.counts[Stage.GENERATE],
+        objects=checker.objects,
+        faults=faults,
+    )
+
+
+class _Checker:
+    def __init__(self, store: Store, run: Run, plan: Plan, *, deep: bool) -> None:
+        self._store = store
+        self._run = run
+        self._plan = plan
+        self._keys = RunKeys(run.id)
+        self._deep = deep
+        self.counts = {stage: dict.fromkeys(Outcome, 0) for stage in Stage}
+        self.objects = 0
+        self._images: set[str] = set()  # keys that records name
+
+    def stage_faults(self, stage: Stage) -> Iterator[Fault]:
+        """Batch by batch: the record, its rows, their objects."""
+        written = {batch_of(info.key) for info in self._store.list(self._keys.records(stage))}
+        yield from (self._stray_record(stage, batch) for batch in sorted(written) if batch >= self._plan.batches(stage))
+        slicing = self._run.slicing[stage]
+        with ThreadPoolExecutor(THREADS) as pool:
+            for first in range(0, self._plan.batches(stage), slicing.batches_a_shard):
+                shard = self._store.get(self._keys.shard(stage, first // slicing.batches_a_shard))
+                batches = range(first, min(first + slicing.batches_a_shard, self._plan.batches(stage)))
+                checks = pool.map(lambda batch: self._batch_faults(stage, batch, shard, batch in written), batches)  # noqa: B023
+                for faults in checks:
+                    yield from faults
+
+    def stray_images(self) -> Iterator[Fault]:
+        """Images that no record names; they harm nobody, but somebody put them there."""
+        for info in self._store.list(self._keys.images):
+            if info.key not in self._images:
+                yield Fault(kind="stray_object", key=info.key, message="no record names this image")
+
+    def _stray_record(self, stage: Stage, batch: int) -> Fault:
+        return Fault(kind="wrong_record", key=self._keys.record(stage, batch), message="the plan has no such batch")
+
+    def _batch_faults(self, stage: Stage, batch: int, shard: bytes, written: bool) -> list[Fault]:
+        key = self._keys.record(stage, batch)
+        if not written:
+            return [Fault(kind="missing_record", key=key, message="the batch has no record")]
+        record = decode(self._store.get(key), BatchRecord)
+        faults = []
+        if _rows_of(record) != self._planned(stage, batch, shard):
+            faults.append(Fault(kind="wrong_record", key=key, message="its rows are not those of the plan"))
+        for outcome, number in record.counts.items():
+            self.counts[stage][outcome] += number
+        stored = list(_objects_of(record))
+        self.objects += len(stored)
+        self._images |= {result.image.key for result in record.items if result.image}
+        return faults + [fault for stored_object in stored if (fault := self._object_fault(stored_object))]
+
+    def _planned(self, stage: Stage, batch: int, shard: bytes) -> list[object]:
+        slicing = self._run.slicing[stage]
+        rows = slicing.place(batch)[1]
+        if stage is Stage.GENERATE:
+            return [item.id for item in decode_rows(shard, Item, rows)]
+        first = batch * slicing.batch_size
+        return list(range(first, first + len(decode_rows(shard, Source, rows))))
+
+    def _object_fault(self, recorded: StoredObject) -> Fault | None:
+        if self._deep:
+            return self._content_fault(recorded)
+        found = self._store.head(recorded.key)
+        if found is None:
+            return Fault(kind="missing_object", key=recorded.key, message="a record names it, but it is gone")
+        if (found.size, found.etag) != (recorded.size, recorded.etag):
+            return Fault(kind="changed_object", key=recorded.key, message="it is not the object that was recorded")
+        return None
+
+    def _content_fault(self, recorded: StoredObject) -> Fault | None:
+        try:
+            content = self._store.get(recorded.key)
+        except NotFound:
+            return Fault(kind="missing_object", key=recorded.key, message="a record names it, but it is gone")
+        if sha256(content) != recorded.sha256:
+            return Fault(kind="changed_object", key=recorded.key, message="its digest is not the recorded one")
+        return None
+
+
+def _rows_of(record: BatchRecord) -> list[object]:
+    if record.stage is Stage.DETECT:
+        return [source.source for source in record.sources]
+    return [item.id for item in record.items]
+
+
+def _objects_of(record: BatchRecord) -> Iterator[StoredObject]:
+    for source in record.sources:
+        yield from (stored for stored in (source.control, source.pose) if stored)
+    yield from (item.image for item in record.items if item.image)

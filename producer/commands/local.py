@@ -1,0 +1,104 @@
+"""Commands about this machine: demo, up, worker, doctor, health."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from producer.commands.running import AS_JSON
+
+STAGES = click.argument("stage", type=click.Choice(["detect", "generate"]))
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(path_type=Path), default="examples/demo.yaml")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="demo-output", show_default=True)
+def demo(recipe: Path, out: Path) -> None:
+    """Run RECIPE (examples/demo.yaml) with services and workers of its own; leave its data set in a folder."""
+    from producer.demo import run_demo
+    from producer.printing import ProgressBars, print_status
+
+    begun = time.monotonic()
+    with ProgressBars() as bars:
+        result = run_demo(recipe, out, say=lambda line: click.echo(line, err=True), report=bars.show)
+    print_status(result.status)
+    verdict = "complete" if result.proof.complete else f"{len(result.proof.faults)} faults"
+    seconds = time.monotonic() - begun
+    click.echo(f"Checked: {verdict}. {result.exported.samples} samples in {out}/ after {seconds:.0f} s.")
+    click.echo(f"Look at {result.contact_sheet} or contact_sheet.html beside it.")
+    sys.exit(1 if result.status.failed or not result.proof.complete else 0)
+
+
+@click.command()
+@click.option("--detect", "detect_workers", type=click.IntRange(0), default=1, show_default=True, help="Processes.")
+@click.option("--generate", "generate_workers", type=click.IntRange(0), default=1, show_default=True, help="Processes.")
+def up(detect_workers: int, generate_workers: int) -> None:
+    """Keep Redis, S3 and workers on this machine until Ctrl-C; data stay in .posemill/."""
+    import signal
+    import threading
+
+    from posemill.names import Stage
+    from producer.here import FOLDER
+    from producer.local_fleet import local_fleet
+
+    ended = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: ended.set())
+    with local_fleet(FOLDER, workers={Stage.DETECT: detect_workers, Stage.GENERATE: generate_workers}):
+        click.echo(f"Up. Data and logs are in {FOLDER.resolve()}; posemill commands in this folder find the services.")
+        click.echo("Submit with `posemill submit RECIPE --wait` in another terminal; end with Ctrl-C.")
+        while not ended.wait(1.0):
+            pass
+        click.echo("Stopping; workers finish or hand back what they hold.")
+
+
+@click.command()
+@STAGES
+@click.option("--concurrency", type=click.IntRange(1), default=1, show_default=True, help="Processes.")
+@click.option("--queue", help="Consume this queue instead of the stage's own.")
+def worker(stage: str, concurrency: int, queue: str | None) -> None:
+    """Work on one stage's batches until SIGTERM."""
+    from producer.here import local_settings
+
+    local_settings()
+    more = ["--queue", queue] if queue else []
+    os.execv(sys.executable, [sys.executable, "-m", "workers", stage, "--concurrency", str(concurrency), *more])
+
+
+@click.command()
+@AS_JSON
+def doctor(as_json: bool) -> None:
+    """Say what is installed, reachable and misconfigured, and what to do about it."""
+    from producer.doctor import examine
+    from producer.here import local_settings
+    from producer.printing import print_json, print_table
+
+    findings = examine(local_settings())
+    if as_json:
+        print_json(findings)
+    else:
+        print_table("", ["", "what", "found", "to do"], [(f.verdict, f.what, f.found, f.advice) for f in findings])
+    sys.exit(3 if any(finding.verdict == "wrong" for finding in findings) else 0)
+
+
+@click.command()
+@STAGES
+@click.option("--limit-seconds", default=900.0, show_default=True, help="Longest time without a step of work.")
+def health(stage: str, limit_seconds: float) -> None:
+    """Exit 0 while this machine's workers of STAGE make progress; for container health checks."""
+    import socket
+
+    from posemill.ledger import open_ledger
+    from posemill.names import Stage
+    from producer.here import local_settings
+    from producer.liveness import trouble
+
+    ledger = open_ledger(local_settings().redis_url.get_secret_value())
+    found = trouble(ledger.workers(), socket.gethostname(), Stage(stage), limit_seconds=limit_seconds)
+    click.echo(found or "progress is made")
+    sys.exit(1 if found else 0)
+
+
+COMMANDS = (demo, up, worker, doctor, health)

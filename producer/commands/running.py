@@ -1,0 +1,150 @@
+"""Commands that start runs and steer them."""
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from producer.runs import RunHandle
+
+RUN = click.argument("run_id", metavar="RUN")
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.command()
+@click.argument("recipe", type=click.Path(dir_okay=False))
+@click.option("--run-id", help="Name the run; submitting the same recipe under it again adds nothing.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
+@click.option("--strict", is_flag=True, help="Refuse the whole run at the first bad row.")
+@click.option("--dry-run", is_flag=True, help="Count and show what would be made; write nothing.")
+@click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@AS_JSON
+def submit(
+    recipe: str, run_id: str | None, overrides: tuple[str, ...], strict: bool, dry_run: bool, wait: bool, as_json: bool
+) -> None:
+    """Submit RECIPE, a YAML file."""
+    from producer.here import local_settings
+    from producer.printing import print_json, print_status, status_values
+    from producer.submission import submit as submit_recipe
+
+    settings = local_settings()
+    if dry_run:
+        _rehearse(recipe, overrides, as_json=as_json)
+        return
+    handle = submit_recipe(recipe, run_id=run_id, overrides=overrides, strict=strict, settings=settings)
+    if not wait:
+        status = handle.status()
+        if as_json:
+            print_json(status_values(status))
+        else:
+            print_status(status)
+            click.echo(f"Watch it with `posemill status {handle.id} --watch`.", err=True)
+        return
+    sys.exit(_wait(handle, as_json=as_json))
+
+
+@click.command()
+@RUN
+@click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@AS_JSON
+def resume(run_id: str, wait: bool, as_json: bool) -> None:
+    """Rebuild RUN's ledger from storage and go on with it."""
+    handle = _handle(run_id)
+    handle.resume()
+    if wait:
+        sys.exit(_wait(handle, as_json=as_json))
+    _show(handle, as_json=as_json)
+
+
+@click.command()
+@RUN
+@click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@AS_JSON
+def retry(run_id: str, wait: bool, as_json: bool) -> None:
+    """Make RUN's failed sources and items again; what is done or rejected stays."""
+    handle = _handle(run_id)
+    failed = handle.retry()
+    if not as_json:
+        click.echo(f"{failed} failed rows go out again." if failed else "Nothing has failed.", err=True)
+    if wait:
+        sys.exit(_wait(handle, as_json=as_json))
+    _show(handle, as_json=as_json)
+
+
+@click.command()
+@RUN
+@AS_JSON
+def cancel(run_id: str, as_json: bool) -> None:
+    """Stop RUN; what is done stays."""
+    handle = _handle(run_id)
+    handle.cancel()
+    _show(handle, as_json=as_json)
+
+
+@click.command()
+@RUN
+@AS_JSON
+def pause(run_id: str, as_json: bool) -> None:
+    """Start no more batches of RUN until it is unpaused."""
+    handle = _handle(run_id)
+    handle.pause()
+    _show(handle, as_json=as_json)
+
+
+@click.command()
+@RUN
+@AS_JSON
+def unpause(run_id: str, as_json: bool) -> None:
+    """Go on with a paused RUN."""
+    handle = _handle(run_id)
+    handle.unpause()
+    _show(handle, as_json=as_json)
+
+
+def _rehearse(recipe: str, overrides: tuple[str, ...], *, as_json: bool) -> None:
+    import msgspec
+
+    from producer.printing import print_json, print_table
+    from producer.rehearsal import rehearse
+
+    found = rehearse(recipe, overrides=overrides)
+    if as_json:
+        print_json({**msgspec.to_builtins(found), "messages": found.messages})
+        return
+    click.echo(
+        f"{found.sources} sources, {found.items} items, {found.detect_batches} + {found.generate_batches} batches, "
+        f"{found.messages} messages; {found.refused_rows} rows refused"
+    )
+    rows = [(item.id, item.source if item.source is not None else "-", item.seed, item.prompt, item.negative_prompt)
+            for item in found.first_items]  # fmt: skip
+    print_table("", ["item", "source", "seed", "prompt", "negative prompt"], rows)
+    for refused in found.first_refused:
+        click.echo(f"refused: {refused.message}")
+
+
+def _handle(run_id: str) -> "RunHandle":
+    from producer.here import local_settings
+    from producer.runs import open_handle
+
+    return open_handle(run_id, local_settings())
+
+
+def _show(handle: "RunHandle", *, as_json: bool) -> None:
+    from producer.printing import print_json, print_status, status_values
+
+    status = handle.status()
+    print_json(status_values(status)) if as_json else print_status(status)
+
+
+def _wait(handle: "RunHandle", *, as_json: bool) -> int:
+    """Wait with bars; gives the exit status."""
+    from producer.printing import ProgressBars, print_json, print_status, status_values
+
+    with ProgressBars() as bars:
+        status = handle.wait(report=bars.show)
+    print_json(status_values(status)) if as_json else print_status(status)
+    return 1 if status.failed else 0
+
+
+COMMANDS = (submit, resume, retry, cancel, pause, unpause)

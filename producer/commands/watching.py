@@ -1,0 +1,99 @@
+"""Commands that look at runs."""
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from producer.commands.running import AS_JSON, RUN
+
+if TYPE_CHECKING:
+    from posemill.settings import Settings
+
+
+@click.command()
+@click.argument("run_id", metavar="[RUN]", required=False)
+@click.option("--watch", is_flag=True, help="Go on until the run has ended.")
+@AS_JSON
+def status(run_id: str | None, watch: bool, as_json: bool) -> None:
+    """Show RUN's progress, or the open runs and the workers."""
+    from producer.here import local_settings
+    from producer.printing import ProgressBars, print_json, print_status, status_values
+    from producer.runs import open_handle
+
+    settings = local_settings()
+    if run_id is None:
+        _show_all(settings, as_json=as_json)
+        return
+    handle = open_handle(run_id, settings)
+    if watch:
+        with ProgressBars() as bars:
+            shown = handle.wait(report=bars.show)
+    else:
+        shown = handle.status()
+    print_json(status_values(shown)) if as_json else print_status(shown)
+    if watch and shown.failed:
+        sys.exit(1)
+
+
+@click.command()
+@AS_JSON
+def runs(as_json: bool) -> None:
+    """List all runs in storage."""
+    from posemill.ledger import open_ledger
+    from posemill.storage import open_store
+    from producer.here import local_settings
+    from producer.printing import print_json, print_table
+    from producer.runs import run_ids
+
+    settings = local_settings()
+    ledger = open_ledger(settings.redis_url.get_secret_value())
+    known = [(run_id, ledger.state(run_id)) for run_id in run_ids(open_store(settings.store))]
+    if as_json:
+        print_json([{"run_id": run_id, "state": state} for run_id, state in known])
+        return
+    print_table("", ["run", "state"], [(run_id, state or "not in Redis; resume it") for run_id, state in known])
+
+
+@click.command()
+@RUN
+@AS_JSON
+def failures(run_id: str, as_json: bool) -> None:
+    """List what RUN refused, rejected or failed to make, and why."""
+    from posemill.records import RefusedRow, SourceResult
+    from producer.here import local_settings
+    from producer.printing import print_json_line
+    from producer.runs import open_handle
+
+    for failure in open_handle(run_id, local_settings()).failures():
+        if as_json:
+            print_json_line({"kind": type(failure).__name__, "record": failure})
+        elif isinstance(failure, RefusedRow):
+            click.echo(f"row     refused   {failure.message}")
+        elif isinstance(failure, SourceResult):
+            click.echo(f"source  {failure.outcome:9} {failure.name}: {failure.reason} {failure.message}".rstrip())
+        else:
+            click.echo(f"item    {failure.outcome:9} {failure.id} ({failure.source_name}): {failure.message}")
+
+
+def _show_all(settings: "Settings", *, as_json: bool) -> None:
+    from posemill.ledger import open_ledger
+    from posemill.names import Stage
+    from producer.printing import print_json, print_table
+
+    ledger = open_ledger(settings.redis_url.get_secret_value())
+    snapshots = [snapshot for run_id in ledger.open_runs() if (snapshot := ledger.snapshot(run_id))]
+    workers = ledger.workers()
+    if as_json:
+        print_json({"runs": snapshots, "workers": workers})
+        return
+    rows = [(s.run_id, s.state, *(f"{s.stages[stage].finished}/{s.stages[stage].rows}" for stage in Stage))
+            for s in snapshots]  # fmt: skip
+    print_table("Open runs", ["run", "state", "detect", "generate"], rows)
+    beats = [(worker, beat["stage"], beat["batches"], f"{time.time() - beat['seen']:.0f} s ago")
+             for worker, beat in workers.items()]  # fmt: skip
+    print_table("\nWorkers", ["worker", "stage", "batches", "seen"], beats)
+
+
+COMMANDS = (status, runs, failures)

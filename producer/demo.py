@@ -1,0 +1,57 @@
+"""The demo: a whole small fleet on this machine, one run, its data set and contact sheet on disk."""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from posemill.errors import BadInput
+from posemill.names import Stage
+from producer.checking import Proof, check
+from producer.contact_sheet import write_contact_sheet
+from producer.exporting import Exported, export_imagefolder, sheet_rows
+from producer.local_fleet import local_fleet
+from producer.runs import Status
+from producer.submission import submit
+
+RUN_ID = "demo"
+
+
+class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
+    """What the demo left behind."""
+
+    status: Status
+    proof: Proof
+    exported: Exported
+    contact_sheet: str
+
+
+def run_demo(
+    recipe: Path, destination: Path, *, say: Callable[[str], None], report: Callable[[Status], None]
+) -> DemoResult:
+    """Run `recipe` with services and workers of its own and write its data set to `destination`."""
+    _clear(destination)
+    with tempfile.TemporaryDirectory(prefix="posemill-demo-") as folder:
+        say("Starting Redis, S3, a detect worker and a generate worker on this machine")
+        with local_fleet(Path(folder), workers=dict.fromkeys(Stage, 1)) as settings:
+            handle = submit(recipe, run_id=RUN_ID, settings=settings)
+            say(f"Submitted {recipe}: {handle.plan.sources} photographs, {handle.plan.items} images wanted")
+            status = handle.wait(report=report)
+            proof = check(handle.store, RUN_ID)
+            exported = export_imagefolder(handle.store, RUN_ID, destination)
+            rows = sheet_rows(handle.store, RUN_ID, destination)
+            sheet, _ = write_contact_sheet(
+                rows, folder=destination, title="posemill demo", subtitle="photograph, detected pose, generated images"
+            )
+    return DemoResult(status=status, proof=proof, exported=exported, contact_sheet=str(sheet))
+
+
+def _clear(destination: Path) -> None:
+    """Remove the last demo's output, and nothing else."""
+    if not destination.exists() or not any(destination.iterdir()):
+        return
+    if not (destination / "posemill.json").is_file():
+        raise BadInput(f"{destination} holds files that are no export of posemill; choose another folder with --out")
+    shutil.rmtree(destination)

@@ -1,0 +1,142 @@
+"""Turns rows into items and cuts them into plan shards. Pure: touches neither network nor disk."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from posemill.errors import RowError
+from posemill.identity import derived_seed, item_digest, picture_digest
+from posemill.names import Stage
+from posemill.records import Item, Plan, RefusedRow, Run, ShardHeader, Slicing, Source
+from producer.prompts import Template, fillings, parse_template
+from producer.recipe import Recipe
+from producer.sources import Row
+
+SHARD_ROWS = 1000  # about; a shard holds whole batches
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished slice of a stage's plan."""
+
+    stage: Stage
+    number: int
+    header: ShardHeader
+    rows: list[Source] | list[Item]
+
+
+def slicing(batch_size: int) -> Slicing:
+    return Slicing(batch_size=batch_size, shard_size=max(1, SHARD_ROWS // batch_size) * batch_size)
+
+
+class Expander:
+    """Makes a row's items: each prompt, each seed."""
+
+    def __init__(self, recipe: Recipe, run: Run) -> None:
+        self._recipe = recipe
+        self._templates = [parse_template(prompt) for prompt in recipe.prompts]
+        self._shared = picture_digest(run.detect, run.generate)
+
+    def items(self, row: Row, source: Source, number: int | None) -> list[Item]:
+        """`number` is the source's in the detect plan, or None for a ready-made control image.
+
+        Raises RowError when the row has no prompt, or its prompt names a column that nobody has.
+        """
+        negative = row.negative_prompt if row.negative_prompt is not None else self._recipe.generate.negative_prompt
+        return [
+            Item(
+                id=item_digest(self._shared, source.identity, prompt, negative, seed),
+                prompt=prompt,
+                negative_prompt=negative,
+                seed=seed,
+                source=number,
+                control=source if number is None else None,
+                columns=columns,
+            )
+            for prompt, columns in self._prompts(row)
+            for seed in self._seeds(row, source, prompt)
+        ]
+
+    def count(self, row: Row) -> int:
+        """How many items the row makes; raises RowError as `items` does."""
+        seeds = self._recipe.seeds
+        images = 1 if row.seed is not None else seeds if isinstance(seeds, int) else len(seeds)
+        return images * len(self._prompts(row))
+
+    def _prompts(self, row: Row) -> list[tuple[str, dict[str, str]]]:
+        if row.prompt is not None:
+            templates = [Template(text=row.prompt.replace("{", "{{").replace("}", "}}"), columns=())]
+        else:
+            templates = self._templates
+        if not templates:
+            raise RowError("no prompt: give the recipe prompts, or the row a prompt column", place=row.place)
+        try:
+            return list(fillings(templates, self._recipe.matrix, row.columns))
+        except KeyError as missing:
+            message = f"the prompt names {{{missing.args[0]}}}, which neither the row nor the matrix has"
+            raise RowError(message, place=f"{row.place}, column {missing.args[0]}") from missing
+
+    def _seeds(self, row: Row, source: Source, prompt: str) -> list[int]:
+        seeds = self._recipe.seeds
+        if row.seed is not None:
+            return [row.seed]
+        if isinstance(seeds, list):
+            return seeds
+        return [derived_seed(self._recipe.seed, source.identity, prompt, index) for index in range(seeds)]
+
+
+class Planner:
+    """Numbers sources and items in the order in which they come and gives out shards as they fill."""
+
+    def __init__(self, run: Run) -> None:
+        self._slicing = run.slicing
+        self._sources: list[Source] = []  # not cut into a shard yet
+        self._items: list[Item] = []
+        self._cut = dict.fromkeys(Stage, 0)  # rows already cut
+        self.refused = 0
+
+    def add_source(self, source: Source) -> int:
+        """The number that the source has from now on."""
+        self._sources.append(source)
+        return self._cut[Stage.DETECT] + len(self._sources) - 1
+
+    def add_items(self, items: list[Item]) -> None:
+        self._items.extend(items)
+
+    def refuse(self, error: RowError) -> RefusedRow:
+        self.refused += 1
+        return RefusedRow(place=error.place, message=str(error))
+
+    def shards(self, *, last: bool = False) -> Iterator[Shard]:
+        """Shards that are full by now, and with `last` what is left over too."""
+        detect, generate = self._slicing[Stage.DETECT], self._slicing[Stage.GENERATE]
+        while len(self._sources) >= detect.shard_size or (last and self._sources):
+            sources, self._sources = self._sources[: detect.shard_size], self._sources[detect.shard_size :]
+            yield self._shard(Stage.DETECT, sources, [])
+        while len(self._items) >= generate.shard_size or (last and self._items):
+            items, self._items = self._items[: generate.shard_size], self._items[generate.shard_size :]
+            yield self._shard(Stage.GENERATE, items, _needs(items, generate.batch_size, detect.batch_size))
+
+    def plan(self) -> Plan:
+        """The totals; meaningful once the last shard is cut."""
+        sources, items = self._cut[Stage.DETECT], self._cut[Stage.GENERATE]
+        return Plan(
+            sources=sources,
+            items=items,
+            refused_rows=self.refused,
+            detect_batches=self._slicing[Stage.DETECT].batches(sources),
+            generate_batches=self._slicing[Stage.GENERATE].batches(items),
+        )
+
+    def _shard(self, stage: Stage, rows: list[Source] | list[Item], needs: list[list[int]]) -> Shard:
+        first = self._cut[stage]
+        self._cut[stage] += len(rows)
+        header = ShardHeader(first=first, rows=len(rows), needs=needs)
+        return Shard(stage=stage, number=first // self._slicing[stage].shard_size, header=header, rows=rows)
+
+
+def _needs(items: list[Item], batch_size: int, detect_batch_size: int) -> list[list[int]]:
+    """For each batch of items, the detect batches that hold their sources."""
+    batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
+    return [
+        sorted({item.source // detect_batch_size for item in batch if item.source is not None}) for batch in batches
+    ]

@@ -1,0 +1,118 @@
+"""How runs look in a terminal."""
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import click
+import msgspec
+
+from posemill.names import Stage
+from producer.runs import Status
+
+PIPE_WIDTH = 200  # characters a line where there is no terminal
+
+
+def print_json(value: Any) -> None:
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def print_json_line(value: Any) -> None:
+    click.echo(msgspec.json.encode(value).decode())
+
+
+def print_table(title: str, columns: list[str], rows: Iterable[Iterable[object]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(str(value) for value in row))
+    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+
+
+def status_values(status: Status) -> dict[str, Any]:
+    """A run's status as --json prints it."""
+    snapshot = status.snapshot
+    return {
+        "run_id": snapshot.run_id,
+        "state": snapshot.state,
+        "reason": snapshot.reason,
+        "refused_rows": snapshot.refused_rows,
+        "stages": {
+            stage: {**msgspec.to_builtins(counts), "finished": counts.finished}
+            for stage, counts in snapshot.stages.items()
+        },
+        "remaining_seconds": status.remaining_seconds,
+    }
+
+
+def print_status(status: Status) -> None:
+    snapshot = status.snapshot
+    click.echo(f"{snapshot.run_id}: {snapshot.state}" + (f", {snapshot.reason}" if snapshot.reason else ""))
+    rows = []
+    for stage, counts in snapshot.stages.items():
+        share = f"{100 * counts.finished / counts.rows:.1f} %" if counts.rows else "-"
+        what = "sources" if stage is Stage.DETECT else "items"
+        rows.append((stage, f"{counts.finished}/{counts.rows} {what}", share, counts.done, counts.rejected,
+                     counts.failed, counts.leased, counts.sent, counts.waiting))  # fmt: skip
+    columns = ["stage", "finished", "", "done", "rejected", "failed", "working", "queued", "waiting"]
+    print_table("", columns, rows)
+    if snapshot.refused_rows:
+        click.echo(f"{snapshot.refused_rows} rows were refused; `posemill failures {snapshot.run_id}` says why")
+    if status.remaining_seconds is not None and status.remaining_seconds > 0:
+        click.echo(f"about {duration(status.remaining_seconds)} left")
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words, as exact as an estimate deserves."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86400:.1f} days"
+
+
+class ProgressBars:
+    """A bar for each stage, fed with statuses; plain lines now and then where there is no terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            console=self._console, disable=not self._console.is_terminal,
+        )  # fmt: skip
+        self._bars = {stage: self._progress.add_task(stage, total=None, note="") for stage in Stage}
+        self._last_line = ""
+
+    def __enter__(self) -> "ProgressBars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, status: Status) -> None:
+        for stage, counts in status.snapshot.stages.items():
+            self._progress.update(self._bars[stage], total=counts.rows, completed=counts.finished, note=_note(status))
+        if not self._console.is_terminal:
+            self._show_line(status)
+
+    def _show_line(self, status: Status) -> None:
+        stages = status.snapshot.stages
+        line = ", ".join(f"{stage} {counts.finished}/{counts.rows}" for stage, counts in stages.items())
+        if line != self._last_line:
+            self._last_line = line
+            self._console.print(f"{line}  {_note(status)}", highlight=False)
+
+
+def _note(status: Status) -> str:
+    counts = status.snapshot.stages[Stage.GENERATE]
+    if counts.finished >= counts.rows:
+        return "done"
+    if status.remaining_seconds is None:
+        return "estimating the time"
+    return f"about {duration(status.remaining_seconds)} left"

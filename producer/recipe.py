@@ -1,0 +1,182 @@
+"""The recipe: what a user writes, validated at the door."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from posemill.errors import RecipeError
+from posemill.models import MODELS, SchedulerName
+
+QUEUE = r"^[A-Za-z0-9._-]{1,100}$"
+Scalar = str | int | float | bool
+
+
+class Part(BaseModel):
+    """A section of a recipe; an unknown key is an error, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DetectRecipe(Part):
+    """How poses are found; what is not given comes from the model's table row."""
+
+    detector: Literal["openpose", "openpose-thin", "keypoints"] | None = None
+    weights: str | None = None
+    revision: str | None = None
+    include_hand: bool = False
+    include_face: bool = False
+    detect_resolution: int = Field(default=512, ge=64, le=4096)
+    image_resolution: int = Field(default=512, ge=64, le=4096)
+    min_score: float = Field(default=0.0, ge=0, le=1)
+    min_people: int = Field(default=1, ge=1)
+    max_people: int | None = Field(default=None, ge=1)
+    limit_pixels: int = Field(default=100_000_000, ge=1)
+    batch_size: int = Field(default=4, ge=1, le=1000)
+    queue: str | None = Field(default=None, pattern=QUEUE)
+
+    @model_validator(mode="after")
+    def _people_fit(self) -> "DetectRecipe":
+        if self.max_people is not None and self.max_people < self.min_people:
+            raise ValueError(f"max_people {self.max_people} is below min_people {self.min_people}")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_detector(self) -> "DetectRecipe":
+        if self.detector == "openpose-thin" and (self.include_hand or self.include_face):
+            raise ValueError("openpose-thin finds bodies only; use openpose for hands and faces")
+        if self.detector in ("openpose-thin", "keypoints") and self.weights:
+            raise ValueError(f"{self.detector} takes no weights")
+        return self
+
+
+class GenerateRecipe(Part):
+    """How pictures are made; what is not given comes from the model's table row."""
+
+    model: str | None = None
+    base: str | None = None
+    base_revision: str | None = None
+    controlnet: str | None = None
+    controlnet_revision: str | None = None
+    scheduler: SchedulerName | None = None
+    num_inference_steps: int | None = Field(default=None, ge=1, le=1000)
+    guidance_scale: float | None = Field(default=None, ge=0, le=100)
+    controlnet_conditioning_scale: float = Field(default=1.0, ge=0, le=10)
+    negative_prompt: str = ""
+    width: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
+    height: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
+    resolution: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
+    safety_checker: bool = False
+    batch_size: int = Field(default=8, ge=1, le=256)
+    queue: str | None = Field(default=None, pattern=QUEUE)
+
+    @field_validator("model")
+    @classmethod
+    def _is_named(cls, model: str | None) -> str | None:
+        if model is not None and model not in MODELS:
+            raise ValueError(f"no model is named {model!r}; there are {', '.join(MODELS)}, or give base and controlnet")
+        return model
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "GenerateRecipe":
+        if self.model is None and not (self.base and self.controlnet):
+            raise ValueError("give a named model, or both base and controlnet")
+        if (self.width is None) != (self.height is None):
+            raise ValueError("give width and height together, or neither")
+        return self
+
+
+class Recipe(Part):
+    """One data set wanted."""
+
+    name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    sources: str
+    prompts: list[str] = []
+    matrix: dict[str, list[Scalar]] = {}
+    seeds: int | list[int] = 1
+    seed: int = Field(default=0, ge=0)  # where seeds given as a number of images begin
+    detect: DetectRecipe = DetectRecipe()
+    generate: GenerateRecipe = GenerateRecipe(model="sd15-openpose")
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _one_or_many(cls, prompts: Any) -> Any:
+        return [prompts] if isinstance(prompts, str) else prompts
+
+    @field_validator("matrix", mode="before")
+    @classmethod
+    def _values_are_lists(cls, matrix: Any) -> Any:
+        if not isinstance(matrix, dict):
+            return matrix
+        return {name: values if isinstance(values, list) else [values] for name, values in matrix.items()}
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_are_seeds(cls, seeds: int | list[int]) -> int | list[int]:
+        if isinstance(seeds, int) and not 1 <= seeds <= 100_000:
+            raise ValueError("the number of images for each source and prompt lies between 1 and 100000")
+        if isinstance(seeds, list) and (not seeds or min(seeds) < 0 or max(seeds) >= 2**63):
+            raise ValueError("a list of seeds holds at least one, each from 0 to 2**63 - 1")
+        return seeds
+
+
+def read_recipe(recipe: str | Path | dict[str, Any], overrides: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The recipe as plain values: from a YAML file or a mapping, `key=value` overrides applied.
+
+    Raises RecipeError.
+    """
+    values = recipe if isinstance(recipe, dict) else _read_file(Path(recipe))
+    for override in overrides:
+        values = _with_override(values, override)
+    return values
+
+
+def recipe_folder(recipe: str | Path | dict[str, Any]) -> Path:
+    """Where a relative `sources` path begins: the recipe file's folder, or the current one for a mapping."""
+    return Path.cwd() if isinstance(recipe, dict) else Path(recipe).resolve().parent
+
+
+def parse_recipe(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
+    """Raises RecipeError that names every wrong key."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"{where}: {_in_words(error)}") from error
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping with keys such as sources and prompts")
+    return values
+
+
+def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
+    """A copy with one dotted key set; the value is read as YAML."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set {override}: write it as key=value, e.g. generate.guidance_scale=5")
+    first, _, rest = path.partition(".")
+    if not rest:
+        return values | {first: yaml.safe_load(text)}
+    inner = values.get(first) or {}
+    if not isinstance(inner, dict):
+        raise RecipeError(f"--set {override}: {first} is not a section of the recipe")
+    return values | {first: _with_override(inner, f"{rest}={text}")}
+
+
+def _in_words(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("list[", "int")))
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key; see the README for the keys of a recipe"
+        lines.append(f"{place}: {message}" if place else message)
+    return "; ".join(dict.fromkeys(lines))

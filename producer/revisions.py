@@ -1,0 +1,56 @@
+"""Pins a model to the bytes it has now: a commit of the hub, or the digest of a local folder."""
+
+import hashlib
+import logging
+import re
+from pathlib import Path
+
+from posemill.errors import RecipeError
+from posemill.models import local_path
+
+log = logging.getLogger(__name__)
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
+CHUNK_BYTES = 1 << 20
+
+
+def pinned(model: str, revision: str | None) -> str | None:
+    """The commit or the folder's digest; the revision as given where neither can be learnt from here.
+
+    Workers note the commit they loaded in every record, so an unpinned run can be told afterwards.
+    """
+    folder = Path(local_path(model))
+    if folder.is_dir():
+        return folder_digest(folder)
+    if revision and COMMIT.fullmatch(revision):
+        return revision
+    if model.startswith((".", "/", "~")) or model.count("/") != 1:
+        raise RecipeError(f"{model!r} is neither a folder on this machine nor a hub id such as owner/name")
+    return _hub_commit(model, revision) or revision
+
+
+def folder_digest(folder: Path) -> str:
+    """Digest over the names and contents of a folder's files."""
+    whole = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        whole.update(f"{file.relative_to(folder)}\0".encode())
+        whole.update(_file_digest(file))
+    return whole.hexdigest()[:40]
+
+
+def _file_digest(file: Path) -> bytes:
+    content = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK_BYTES):
+            content.update(chunk)
+    return content.digest()
+
+
+def _hub_commit(model: str, revision: str | None) -> str | None:
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().model_info(model, revision=revision, timeout=10).sha
+    except Exception as error:  # noqa: BLE001  # without a network the hub's client raises errors of many libraries
+        log.warning("Cannot look up the commit of %s (%s); workers take what they find", model, type(error).__name__)
+        return None

@@ -1,0 +1,165 @@
+"""A handle on a submitted run: watch it, steer it, wait for it."""
+
+import time
+from collections.abc import Callable, Iterator
+
+import msgspec
+
+from posemill.errors import NotFound, RunFault
+from posemill.ledger import Ledger, Snapshot, open_ledger
+from posemill.names import RunKeys, Stage
+from posemill.rebuild import flagged_records, read_plan, read_progress, read_run, read_state, rebuild
+from posemill.records import (
+    BatchRecord,
+    ItemResult,
+    Outcome,
+    Plan,
+    RefusedRow,
+    Run,
+    RunState,
+    SourceResult,
+    StateChange,
+    decode_lines,
+    encode,
+)
+from posemill.settings import Settings
+from posemill.storage import Store, open_store
+from producer.pace import remaining_seconds
+
+POLL_SECONDS = 0.25
+ENDED = (RunState.COMPLETE, RunState.CANCELLED)
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """A run at one moment."""
+
+    snapshot: Snapshot
+    remaining_seconds: float | None
+
+    @property
+    def failed(self) -> int:
+        """Items that failed and rows that were refused."""
+        return self.snapshot.stages[Stage.GENERATE].failed + self.snapshot.refused_rows
+
+
+class RunHandle:
+    """One run in storage and ledger."""
+
+    def __init__(self, run_id: str, *, store: Store, ledger: Ledger) -> None:
+        self.id = run_id
+        self.store = store
+        self.ledger = ledger
+
+    @property
+    def run(self) -> Run:
+        """As it was frozen. Raises NotFound."""
+        return read_run(self.store, self.id)
+
+    @property
+    def plan(self) -> Plan:
+        """Raises RunConflict while the submission is unfinished."""
+        return read_plan(self.store, self.id)
+
+    def status(self) -> Status:
+        """Raises NotFound when the ledger does not know the run."""
+        snapshot = self.ledger.snapshot(self.id)
+        if snapshot is None:
+            read_plan(self.store, read_run(self.store, self.id).id)
+            raise NotFound(f"Redis does not know run {self.id!r}, but storage has it: `posemill resume {self.id}`")
+        return Status(snapshot=snapshot, remaining_seconds=remaining_seconds(snapshot, self.ledger.pace(self.id)))
+
+    def wait(self, *, timeout_seconds: float | None = None, report: Callable[[Status], None] | None = None) -> Status:
+        """Block until the run has ended. A ledger lost on the way is rebuilt.
+
+        Raises TimeoutError after timeout_seconds, and RunFault when a fault has paused the run.
+        """
+        deadline = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
+        while True:
+            if self.ledger.state(self.id) is None:
+                rebuild(self.store, self.ledger, self.id)
+            status = self.status()
+            if report:
+                report(status)
+            if status.snapshot.state in ENDED:
+                return status
+            if status.snapshot.state is RunState.PAUSED and status.snapshot.reason:
+                raise RunFault(f"run {self.id!r} is paused: {status.snapshot.reason}")
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"run {self.id!r} has not ended after {timeout_seconds} s")
+            time.sleep(POLL_SECONDS)
+
+    # steering -----------------------------------------------------------------------------------------------------
+
+    def resume(self) -> None:
+        """Rebuild the ledger from storage and go on; also ends a pause and takes a cancellation back."""
+        read_plan(self.store, read_run(self.store, self.id).id)
+        if read_state(self.store, self.id).state is not RunState.RUNNING:
+            self._write_state(RunState.RUNNING)
+        rebuild(self.store, self.ledger, self.id)
+
+    def cancel(self) -> None:
+        """Stop for good; what is done stays. Workers notice within seconds."""
+        self._change(RunState.CANCELLED)
+
+    def pause(self) -> None:
+        self._change(RunState.PAUSED)
+
+    def unpause(self) -> None:
+        self._change(RunState.RUNNING)
+
+    def retry(self) -> int:
+        """Put the batches with failed rows in line again; their done rows are kept. Gives how many rows failed."""
+        run, plan, keys = self.run, self.plan, RunKeys(self.id)
+        failed = 0
+        for stage in Stage:
+            progress = read_progress(self.store, run, plan, stage)
+            for record in flagged_records(self.store, self.id, stage, progress.done):
+                if not record.counts[Outcome.FAILED]:
+                    continue
+                failed += record.counts[Outcome.FAILED]
+                self.store.put(keys.superseded(stage, record.batch), encode(record), content_type="application/json")
+                self.store.delete(keys.record(stage, record.batch))
+                self.store.delete(keys.flag(stage, record.batch))
+        if failed:
+            self._write_state(RunState.RUNNING)
+            rebuild(self.store, self.ledger, self.id)
+        return failed
+
+    # looking ------------------------------------------------------------------------------------------------------
+
+    def flagged(self, stage: Stage) -> Iterator[BatchRecord]:
+        """Records that hold rejected or failed rows."""
+        progress = read_progress(self.store, self.run, self.plan, stage)
+        yield from flagged_records(self.store, self.id, stage, progress.done)
+
+    def failures(self) -> Iterator[RefusedRow | SourceResult | ItemResult]:
+        """All that was refused, rejected or failed: rows, then sources, then items."""
+        for info in self.store.list(RunKeys(self.id).refused_rows):
+            yield from decode_lines(self.store.get(info.key), RefusedRow)
+        for record in self.flagged(Stage.DETECT):
+            yield from (source for source in record.sources if source.outcome is not Outcome.DONE)
+        for record in self.flagged(Stage.GENERATE):
+            yield from (item for item in record.items if item.outcome is not Outcome.DONE)
+
+    def _change(self, state: RunState) -> None:
+        read_plan(self.store, read_run(self.store, self.id).id)
+        self._write_state(state)
+        if self.ledger.state(self.id) is None:
+            rebuild(self.store, self.ledger, self.id)
+        self.ledger.set_state(self.id, state)
+
+    def _write_state(self, state: RunState) -> None:
+        content = encode(StateChange(state=state))
+        self.store.put(RunKeys(self.id).state, content, content_type="application/json")
+
+
+def open_handle(run_id: str, settings: Settings | None = None) -> RunHandle:
+    """A handle on a run that exists already."""
+    settings = settings or Settings()
+    ledger = open_ledger(settings.redis_url.get_secret_value())
+    return RunHandle(run_id, store=open_store(settings.store), ledger=ledger)
+
+
+def run_ids(store: Store) -> list[str]:
+    """All runs in storage, by id."""
+    return sorted(name.removeprefix("runs/").rstrip("/") for name in store.folders("runs/"))

@@ -1,0 +1,174 @@
+"""Submits a recipe: the one way by which a run comes into being. Safe to repeat with the same run id."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from posemill.app import make_app
+from posemill.dispatcher import Dispatcher
+from posemill.errors import RecipeError, RowError, RunConflict
+from posemill.identity import sha256
+from posemill.ledger import Ledger, open_ledger
+from posemill.names import RunKeys
+from posemill.rebuild import read_run, rebuild
+from posemill.records import Plan, RefusedRow, Run, encode, encode_shard
+from posemill.settings import Settings
+from posemill.storage import Store, open_store, require_conditional_writes
+from producer.intake import Intake, Taken
+from producer.planning import SHARD_ROWS, Expander, Planner, Shard
+from producer.prompts import parse_template
+from producer.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.resolving import new_run_id, resolve
+from producer.runs import RunHandle
+from producer.sources import Row, find_rows
+
+Progress = Callable[[Plan], None]
+SOURCES_REMEMBERED = 100_000  # rows that name one of these again share its detection
+
+
+def submit(
+    recipe: str | Path | dict[str, Any],
+    *,
+    run_id: str | None = None,
+    overrides: tuple[str, ...] = (),
+    strict: bool = False,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> RunHandle:
+    """Submit a recipe (YAML file or mapping) and give a handle on its run.
+
+    With the run id of an earlier submission of the same recipe nothing is added: an unfinished submission goes on,
+    a finished one is found again, and a ledger that Redis lost is rebuilt. `strict` refuses the whole run at the
+    first bad row. Raises RecipeError, RowError (strict), RunConflict and ServiceError.
+    """
+    settings = settings or Settings()
+    values = read_recipe(recipe, overrides)
+    checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
+    store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
+    require_conditional_writes(store)
+    run_id = run_id or new_run_id(checked.name)
+    if store.head(RunKeys(run_id).sealed) is None:
+        rows = rows_of(checked, recipe_folder(recipe), store)
+        run = _begin(store, resolve(checked, values, run_id))
+        _write_plan(store, checked, run, rows, strict=strict, progress=progress)
+    else:
+        _require_same(read_run(store, run_id), resolve(checked, values, run_id))
+    open_run(store, ledger, run_id, settings)
+    return RunHandle(run_id, store=store, ledger=ledger)
+
+
+def open_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> None:
+    """Make a sealed run known to the ledger and send its first messages."""
+    if ledger.state(run_id) is None:
+        rebuild(store, ledger, run_id)
+    app = make_app(settings.redis_url.get_secret_value())
+    try:
+        Dispatcher(store, ledger, app, settings).tick()
+    finally:
+        app.close()
+
+
+def peeked(rows: Iterator[Row], sources: str) -> Iterator[Row]:
+    """The same rows; raises RecipeError when there is none."""
+    first = next(rows, None)
+    if first is None:
+        raise RecipeError(f"sources: nothing to read in {sources!r}")
+    return itertools.chain([first], rows)
+
+
+def rows_of(recipe: Recipe, folder: Path, store: Store | None) -> Iterator[Row]:
+    """The recipe's rows, at least one; prompts are checked before anything is read."""
+    for prompt in recipe.prompts:
+        parse_template(prompt)
+    poses = recipe.detect.detector == "keypoints"
+    return peeked(find_rows(recipe.sources, folder, poses=poses, store=store), recipe.sources)
+
+
+def _begin(store: Store, run: Run) -> Run:
+    """Write the run down, or find it begun before."""
+    _, created = store.put_if_absent(RunKeys(run.id).run, encode(run), content_type="application/json")
+    if created:
+        return run
+    begun = read_run(store, run.id)
+    _require_same(begun, run)
+    return begun
+
+
+def _require_same(stored: Run, wanted: Run) -> None:
+    if stored.recipe_digest != wanted.recipe_digest:
+        raise RunConflict(f"run {stored.id!r} exists already with another recipe; choose another --run-id")
+
+
+def _write_plan(
+    store: Store, recipe: Recipe, run: Run, rows: Iterator[Row], *, strict: bool, progress: Progress | None
+) -> None:
+    """Plan row by row, write shards as they fill, and seal the plan last."""
+    planner, expander = Planner(run), Expander(recipe, run)
+    refused = _RefusedRows(store, run.id)
+    numbers: dict[str, int] = {}  # of sources met lately, by identity
+    for taken in Intake(store).take(rows):
+        try:
+            _plan_row(planner, expander, taken, numbers)
+        except RowError as error:
+            if strict:
+                raise
+            refused.add(planner.refuse(error))
+        for shard in planner.shards():
+            _write_shard(store, run, shard)
+            if progress:
+                progress(planner.plan())
+    for shard in planner.shards(last=True):
+        _write_shard(store, run, shard)
+    refused.flush()
+    store.put_if_absent(RunKeys(run.id).sealed, encode(planner.plan()), content_type="application/json")
+
+
+def _plan_row(planner: Planner, expander: Expander, taken: Taken, numbers: dict[str, int]) -> None:
+    """Add a row's source and items to the plan. Raises RowError before anything is added."""
+    if taken.error or taken.source is None:
+        raise taken.error or RowError("no source", place=taken.row.place)
+    source = taken.source
+    if taken.row.control:
+        planner.add_items(expander.items(taken.row, source, None))
+        return
+    expander.count(taken.row)
+    if source.identity not in numbers:
+        numbers[source.identity] = planner.add_source(source)
+        if len(numbers) > SOURCES_REMEMBERED:
+            del numbers[next(iter(numbers))]
+    planner.add_items(expander.items(taken.row, source, numbers[source.identity]))
+
+
+def _write_shard(store: Store, run: Run, shard: Shard) -> None:
+    key = RunKeys(run.id).shard(shard.stage, shard.number)
+    content = encode_shard(shard.header, shard.rows)
+    stored, created = store.put_if_absent(key, content, content_type="application/x-ndjson")
+    if not created and stored.sha256 != sha256(content):
+        raise RunConflict(
+            f"run {run.id!r}: its sources have changed since it was first submitted; choose another --run-id"
+        )
+
+
+class _RefusedRows:
+    """Bad rows on their way to storage, in slices."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self._store = store
+        self._keys = RunKeys(run_id)
+        self._rows: list[RefusedRow] = []
+        self._written = 0
+
+    def add(self, row: RefusedRow) -> None:
+        self._rows.append(row)
+        if len(self._rows) >= SHARD_ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        if not self._rows:
+            return
+        content = msgspec.json.Encoder().encode_lines(self._rows)
+        self._store.put(self._keys.refused(self._written), content, content_type="application/x-ndjson")
+        self._rows, self._written = [], self._written + 1

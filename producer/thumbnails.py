@@ -1,0 +1,38 @@
+"""Pictures brought to the size in which a contact sheet shows them."""
+
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from posemill.errors import BadInput
+
+WIDEST = 2.0  # width to height; what is wider is fitted into a frame of this shape
+
+
+def thumbnail(path: Path, *, height: int) -> Image.Image:
+    """An RGB picture `height` pixels high, less when it is very wide; small ones are enlarged smoothly."""
+    try:
+        with Image.open(path) as picture:
+            picture.draft("RGB", (2 * height, 2 * height))  # lets JPEG skip detail that would be thrown away
+            upright = ImageOps.exif_transpose(picture)
+            return _as_rgb(upright).resize(_size(upright.size, height), Image.Resampling.LANCZOS)
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise BadInput(f"{path} cannot be shown on the contact sheet ({error}); write it again") from error
+
+
+def _as_rgb(picture: Image.Image) -> Image.Image:
+    """Transparent parts turn white; 16-bit greys are divided by 257."""
+    if picture.mode.startswith("I"):  # plain convert() would clip at 255
+        return picture.convert("I").point(lambda grey: grey / 257).convert("L").convert("RGB")
+    if picture.has_transparency_data:
+        white = Image.new("RGBA", picture.size, "white")
+        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _size(size: tuple[int, int], height: int) -> tuple[int, int]:
+    aspect = size[0] / size[1]
+    if aspect > WIDEST:
+        width = round(height * WIDEST)
+        return width, max(round(width / aspect), 1)
+    return max(round(height * aspect), 1), height

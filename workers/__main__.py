@@ -1,0 +1,52 @@
+"""`python -m workers STAGE`: one worker process, or several under a supervisor."""
+
+import argparse
+import os
+import sys
+
+from posemill.errors import PosemillError
+from posemill.logs import set_up_logging
+from posemill.names import Stage
+from posemill.settings import Settings
+from posemill.supervisor import Child, Supervisor
+
+
+def main() -> int:
+    options = _parser().parse_args()
+    set_up_logging()
+    stage = Stage(options.stage)
+    if options.concurrency > 1:
+        _supervise(stage, options.concurrency, options.queue)
+        return 0
+    try:
+        from workers.consuming import consume
+
+        consume(stage, queue=options.queue, settings=Settings())
+    except ImportError as error:
+        print(f"posemill worker: {error}; install the workers' libraries: pip install 'posemill[workers]'",
+              file=sys.stderr)  # fmt: skip
+        return 2
+    except PosemillError as error:
+        print(f"posemill worker: {error}", file=sys.stderr)
+        return 3
+    return 0
+
+
+def _supervise(stage: Stage, concurrency: int, queue: str | None) -> None:
+    """Keep `concurrency` processes of one torch thread each alive."""
+    command = (sys.executable, "-m", "workers", stage.value, *(("--queue", queue) if queue else ()))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    children = [Child(name=f"{stage}-{n}", command=command, env=environment) for n in range(concurrency)]
+    Supervisor(children).run_forever()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="posemill worker", description="Work on one stage's batches until SIGTERM.")
+    parser.add_argument("stage", choices=[stage.value for stage in Stage])
+    parser.add_argument("--concurrency", type=int, default=1, help="processes; one a core to detect, one a GPU else")
+    parser.add_argument("--queue", help="consume this queue instead of the stage's own")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

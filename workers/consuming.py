@@ -1,0 +1,79 @@
+"""One worker process: consumes one queue, keeps its leases, and stands for election as dispatcher."""
+
+import logging
+import threading
+
+from posemill.app import make_app
+from posemill.dispatcher import Dispatcher
+from posemill.ledger import open_ledger
+from posemill.names import Stage, queue_name
+from posemill.settings import Settings, worker_id
+from posemill.storage import Store, open_store, require_conditional_writes
+from workers.heartbeat import Heartbeat
+from workers.leases import LeaseKeeper
+from workers.slices import Slices
+from workers.stage import BatchWork, StageWorker
+from workers.tasks import declare_task
+
+log = logging.getLogger(__name__)
+
+
+def consume(stage: Stage, *, queue: str | None, settings: Settings) -> None:
+    """Work until SIGTERM. Raises ServiceError when Redis or storage is not usable at the start."""
+    queue = queue or queue_name(stage)
+    store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
+    require_conditional_writes(store)
+    app = make_app(settings.redis_url.get_secret_value())
+    keeper = LeaseKeeper(ledger, settings.lease_seconds)
+    slices = Slices(store)
+    worker = StageWorker(
+        make_work(stage, store, slices, settings),
+        worker=worker_id(),
+        store=store,
+        ledger=ledger,
+        slices=slices,
+        keeper=keeper,
+        settings=settings,
+    )
+    declare_task(app, stage, worker)
+    stopped = threading.Event()
+    loops = {
+        "leases": keeper.run_until,
+        "dispatcher": Dispatcher(store, ledger, app, settings).run_until,
+        "heartbeat": Heartbeat(ledger, stage=stage, queue=queue, worker=worker, keeper=keeper).run_until,
+    }
+    threads = [threading.Thread(target=loop, args=(stopped,), name=name, daemon=True) for name, loop in loops.items()]
+    for thread in threads:
+        thread.start()
+    log.info("A %s worker is ready", stage)
+    try:
+        app.worker_main(_celery_arguments(stage, queue, settings))
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join(timeout=5)
+
+
+def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork:  # type: ignore[type-arg]
+    """The stage's own part; only what it needs is imported."""
+    if stage is Stage.DETECT:
+        from workers.detect import DetectWork
+
+        return DetectWork(store, slices, settings)
+    from workers.generate import GenerateWork
+
+    return GenerateWork(store, slices, settings)
+
+
+def _celery_arguments(stage: Stage, queue: str, settings: Settings) -> list[str]:
+    return [
+        "worker",
+        "--pool=threads",
+        f"--concurrency={settings.worker_threads}",
+        f"--queues={queue}",
+        f"--hostname={stage}-{worker_id().replace(':', '-')}@%h",
+        "--loglevel=WARNING",
+        "--without-gossip",
+        "--without-mingle",
+        "--without-heartbeat",
+    ]

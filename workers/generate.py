@@ -1,0 +1,239 @@
+"""The generate stage: control images and prompts to pictures, a pipeline call for each size in a batch."""
+
+import io
+import logging
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from posemill.errors import BadInput, NotFound, OutOfMemory, PosemillError
+from posemill.names import RunKeys, Stage
+from posemill.records import BatchRecord, Item, ItemResult, Outcome, Run, SourceResult
+from posemill.settings import Settings
+from posemill.specs import GenerateSpec
+from posemill.storage import Store
+from workers.detect import read_source
+from workers.pictures import decode_picture
+from workers.pipelines import Call, Pictures, Pipeline, load_pipeline
+from workers.placement import choose_placement
+from workers.pngs import encode_png, image_texts, to_image
+from workers.sizes import fitted, picture_size
+from workers.slices import Slices
+from workers.stage import struct_values, versions
+
+log = logging.getLogger(__name__)
+
+LIBRARIES = ("diffusers", "transformers", "torch", "accelerate", "xformers", "numpy", "Pillow")
+BLACK = 2 / 255  # no pixel brighter: the picture is black
+UPLOADS = 8  # side by side, for each batch
+
+
+class Wanted(msgspec.Struct, kw_only=True):
+    """An item on its way through the stage."""
+
+    item: Item
+    source: SourceResult | None = None
+    result: ItemResult | None = None  # known already: kept from before, or nothing to draw from
+    control: Image.Image | None = None
+    control_name: str = ""
+    size: tuple[int, int] = (0, 0)
+    pixels: NDArray[np.float32] | None = None
+    unsafe: bool = False
+    batch_size: int = 0
+    seconds: float = 0.0
+
+
+class GenerateWork:
+    """Makes pictures; the pipeline stays loaded between batches."""
+
+    stage = Stage.GENERATE
+
+    def __init__(self, store: Store, slices: Slices, settings: Settings) -> None:
+        self._store = store
+        self._slices = slices
+        self._settings = settings
+        self._placement = choose_placement(settings)
+        self._pipelines: dict[GenerateSpec, Pipeline] = {}
+        self._most: dict[tuple[GenerateSpec, tuple[int, int]], int] = {}  # images that fit on the device at once
+
+    def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[Wanted]:
+        results = kept.items if kept else []
+        done = {result.id: result for result in results if result.outcome is Outcome.DONE}
+        items = self._slices.items(run, batch)
+        numbers = {item.source for item in items if item.source is not None and item.id not in done}
+        sources = self._slices.detected(run, numbers) if numbers else {}
+        wanted = [Wanted(item=item, source=_of(sources, item.source), result=done.get(item.id)) for item in items]
+        controls: dict[str, Image.Image] = {}
+        for entry in wanted:
+            self._load_control(run, entry, controls)
+        return wanted
+
+    def compute(self, run: Run, loaded: list[Wanted]) -> list[Wanted]:
+        groups: dict[tuple[int, int], list[Wanted]] = defaultdict(list)
+        for entry in loaded:
+            if entry.result is None:
+                groups[entry.size].append(entry)
+        for size, group in groups.items():
+            self._compute_group(run.generate, size, group)
+        return loaded
+
+    def save(self, run: Run, computed: list[Wanted]) -> list[ItemResult]:
+        made_with = self.made_with(run)
+        with ThreadPoolExecutor(UPLOADS) as pool:
+            return list(pool.map(lambda entry: entry.result or self._save_item(run, entry, made_with), computed))
+
+    def failed(self, run: Run, batch: int, error: PosemillError) -> list[ItemResult]:
+        return [_without_image(item, Outcome.FAILED, error.code, str(error)) for item in self._slices.items(run, batch)]
+
+    def made_with(self, run: Run) -> dict[str, Any]:
+        pipeline = self._pipelines.get(run.generate)
+        return {
+            "generate": struct_values(run.generate),
+            "detect": struct_values(run.detect),
+            "revisions": pipeline.revisions if pipeline else {},
+            "device": self._placement.device,
+            "dtype": self._placement.dtype,
+            "batch_size": run.slicing[Stage.GENERATE].batch_size,
+            "versions": versions(*LIBRARIES),
+        }
+
+    def _load_control(self, run: Run, entry: Wanted, controls: dict[str, Image.Image]) -> None:
+        """Give the entry its control image and size, or the result that says why it has none."""
+        item, source = entry.item, entry.source
+        if entry.result:
+            return
+        if source and source.outcome is not Outcome.DONE:
+            message = source.message or f"{source.name}: {source.reason}"
+            entry.result = _without_image(item, source.outcome, source.reason, message, source)
+            return
+        try:
+            entry.control_name, control = self._read_control(run, entry, controls)
+        except (NotFound, BadInput) as error:
+            entry.result = _without_image(item, Outcome.FAILED, error.code, str(error), source)
+            return
+        entry.size = picture_size(control.size, run.generate)
+        entry.control = fitted(control, entry.size)
+
+    def _read_control(self, run: Run, entry: Wanted, controls: dict[str, Image.Image]) -> tuple[str, Image.Image]:
+        if entry.source and entry.source.control:
+            name = entry.source.control.key
+            if name not in controls:
+                controls[name] = Image.open(io.BytesIO(self._store.get(name))).convert("RGB")
+            return name, controls[name]
+        ready_made = entry.item.control
+        assert ready_made is not None
+        name = ready_made.key or ready_made.uri or ""
+        if name not in controls:
+            content = read_source(self._store, ready_made)
+            controls[name] = decode_picture(content, limit_pixels=run.detect.limit_pixels)
+        return name, controls[name]
+
+    def _compute_group(self, spec: GenerateSpec, size: tuple[int, int], group: list[Wanted]) -> None:
+        """Make a group's pictures in calls as large as fit; a call that does not fit is halved."""
+        most = self._most.get((spec, size), len(group))
+        for start in range(0, len(group), most):
+            part = group[start : start + most]
+            begun = time.monotonic()
+            try:
+                pictures = self._pipeline(spec)(_call(part, size), spec)
+            except OutOfMemory:
+                if len(part) == 1:
+                    raise
+                fewer = len(part) // 2
+                self._most[spec, size] = fewer
+                log.warning("%d images of %s do not fit on the device; going on with %d", len(part), size, fewer)
+                self._compute_group(spec, size, group[start:])
+                return
+            _hand_out(pictures, part, time.monotonic() - begun)
+
+    def _pipeline(self, spec: GenerateSpec) -> Pipeline:
+        if spec not in self._pipelines:
+            self._pipelines.clear()
+            self._pipelines[spec] = load_pipeline(spec, self._placement)
+        return self._pipelines[spec]
+
+    def _save_item(self, run: Run, entry: Wanted, made_with: dict[str, Any]) -> ItemResult:
+        item, pixels = entry.item, entry.pixels
+        assert pixels is not None
+        reason = unusable(pixels, unsafe=entry.unsafe)
+        if reason:
+            outcome = Outcome.REJECTED if reason == "unsafe" else Outcome.FAILED
+            return _without_image(item, outcome, reason, UNUSABLE[reason], entry.source)
+        texts = image_texts(item, run.generate, entry.size, made_with)
+        content = encode_png(to_image(pixels), compress_level=self._settings.png_compress_level, texts=texts)
+        image, _ = self._store.put_if_absent(RunKeys(run.id).image(item.id), content, content_type="image/png")
+        return ItemResult(
+            id=item.id,
+            outcome=Outcome.DONE,
+            prompt=item.prompt,
+            negative_prompt=item.negative_prompt,
+            seed=item.seed,
+            source=item.source,
+            source_name=entry.source.name if entry.source else (item.control.name if item.control else ""),
+            control=entry.control_name,
+            columns=item.columns,
+            image=image,
+            width=entry.size[0],
+            height=entry.size[1],
+            batch_size=entry.batch_size,
+            seconds=round(entry.seconds, 4),
+        )
+
+
+UNUSABLE = {
+    "nan": "the picture has values that are not numbers; try POSEMILL_DTYPE=float32 or another VAE",
+    "black": "the picture is black; try POSEMILL_DTYPE=float32 or another VAE",
+    "unsafe": "the safety checker withheld the picture",
+}
+
+
+def unusable(pixels: NDArray[np.float32], *, unsafe: bool = False) -> str:
+    """Why a picture must not count as done, or nothing."""
+    if unsafe:
+        return "unsafe"
+    if not np.isfinite(pixels).all():
+        return "nan"
+    return "black" if pixels.max() < BLACK else ""
+
+
+def _of(sources: dict[int, SourceResult], number: int | None) -> SourceResult | None:
+    return None if number is None else sources.get(number)
+
+
+def _call(part: list[Wanted], size: tuple[int, int]) -> Call:
+    return Call(
+        prompts=[entry.item.prompt for entry in part],
+        negative_prompts=[entry.item.negative_prompt for entry in part],
+        controls=[entry.control for entry in part if entry.control],
+        seeds=[entry.item.seed for entry in part],
+        size=size,
+    )
+
+
+def _hand_out(pictures: Pictures, part: list[Wanted], seconds: float) -> None:
+    for entry, pixels, unsafe in zip(part, pictures.pixels, pictures.unsafe, strict=True):
+        entry.pixels, entry.unsafe = pixels, unsafe
+        entry.batch_size, entry.seconds = len(part), seconds / len(part)
+
+
+def _without_image(
+    item: Item, outcome: Outcome, reason: str, message: str, source: SourceResult | None = None
+) -> ItemResult:
+    return ItemResult(
+        id=item.id,
+        outcome=outcome,
+        reason=reason,
+        message=message,
+        prompt=item.prompt,
+        negative_prompt=item.negative_prompt,
+        seed=item.seed,
+        source=item.source,
+        source_name=source.name if source else "",
+        columns=item.columns,
+    )

@@ -1,0 +1,196 @@
+"""controlnet_aux's OpenposeDetector with its keypoints: the only file that imports controlnet_aux."""
+
+import logging
+import pickle
+from collections.abc import Sequence
+from pathlib import Path
+from types import FunctionType, SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+from controlnet_aux import OpenposeDetector
+from controlnet_aux.open_pose import PoseResult, draw_poses
+from controlnet_aux.open_pose import util as library_util
+from controlnet_aux.open_pose.body import Body, BodyResult
+from controlnet_aux.open_pose.body import Keypoint as LibraryKeypoint
+from controlnet_aux.util import HWC3, resize_image
+from huggingface_hub import hf_hub_download
+from numpy.typing import NDArray
+from PIL import Image
+
+from posemill.errors import RunFault
+from posemill.poses import Keypoint, Keypoints, Person, Pose
+from posemill.specs import DetectSpec
+from workers.thin import load_thin
+
+MODEL_CARD_WEIGHTS = "lllyasviel/ControlNet"
+_BODY, _HAND, _FACE = "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"
+_MODEL_CARD_FACE_REPOSITORY = "lllyasviel/Annotators"
+_ABSENT = LibraryKeypoint(x=-1.0, y=-1.0)  # the renderer skips hand and face keypoints left of the canvas
+
+log = logging.getLogger(__name__)
+
+
+class Openpose:
+    """One detector with its weights; to be used by one thread at a time."""
+
+    def __init__(self, detector: OpenposeDetector) -> None:
+        self.detector = detector
+        self._recorder = _BodyRecorder(detector.body_estimation)
+        detector.body_estimation = self._recorder
+
+    def detect(self, picture: Image.Image, spec: DetectSpec) -> Pose:
+        """Everybody the library finds, with scores, on the canvas that the network's picture spans."""
+        canvas = resize_image(HWC3(np.asarray(picture)), spec.detect_resolution)
+        height, width = canvas.shape[:2]
+        found = self.detector.detect_poses(canvas, spec.include_hand, spec.include_face)
+        people = [_person(result, body) for result, body in zip(found, self._recorder.bodies, strict=True)]
+        return Pose(width=width, height=height, people=tuple(people))
+
+
+class _BodyRecorder:
+    """A body estimation that remembers its last bodies, whose scores the library throws away."""
+
+    def __init__(self, estimation: Any) -> None:
+        self.estimation = estimation
+        self.bodies: list[BodyResult] = []
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Any:
+        return self.estimation(picture)
+
+    def format_body_result(self, candidate: Any, subset: Any) -> list[BodyResult]:
+        self.bodies = self.estimation.format_body_result(candidate, subset)
+        return self.bodies
+
+    def to(self, device: str) -> "_BodyRecorder":
+        self.estimation.to(device)
+        return self
+
+
+def _person(result: PoseResult, scored: BodyResult) -> Person:
+    return Person(
+        body=tuple(
+            place and (float(place.x), float(place.y), _score(point.score))
+            for place, point in zip(result.body.keypoints, scored.keypoints, strict=True)
+        ),
+        hand_left=_points(result.left_hand),
+        hand_right=_points(result.right_hand),
+        face=_points(result.face),
+    )
+
+
+def _score(value: float) -> float:
+    return min(max(float(value), 0.0), 1.0)  # interpolation lets a heatmap overshoot 1
+
+
+def _points(points: Sequence[LibraryKeypoint] | None) -> Keypoints | None:
+    """Hand or face keypoints; the library marks what it did not find by a negative place."""
+    if points is None:
+        return None
+    return tuple((float(point.x), float(point.y), 1.0) if point.x >= 0 and point.y >= 0 else None for point in points)
+
+
+def draw(pose: Pose, *, resolution: int, include_hand: bool = False, include_face: bool = False) -> Image.Image:
+    """The control image: drawn by the library on the pose's canvas, then scaled as its `__call__` scales."""
+    results = [_result(person) for person in pose.people]
+    canvas = draw_poses(results, pose.height, pose.width, draw_hand=include_hand, draw_face=include_face)
+    size = control_size(pose.width, pose.height, resolution)
+    return Image.fromarray(cv2.resize(HWC3(canvas), size, interpolation=cv2.INTER_LINEAR))
+
+
+def control_size(width: int, height: int, resolution: int) -> tuple[int, int]:
+    """Width and height by controlnet_aux's `resize_image`: short side near `resolution`, multiples of 64."""
+    scale = resolution / min(width, height)
+    return round(width * scale / 64) * 64, round(height * scale / 64) * 64
+
+
+def _result(person: Person) -> PoseResult:
+    body = [None if point is None else LibraryKeypoint(*point) for point in person.body]
+    return PoseResult(
+        BodyResult(keypoints=body, total_score=0.0, total_parts=sum(point is not None for point in body)),
+        _library_points(person.hand_left),
+        _library_points(person.hand_right),
+        _library_points(person.face),
+    )
+
+
+def _library_points(keypoints: Keypoints | None) -> list[LibraryKeypoint] | None:
+    return None if keypoints is None else [_library_point(keypoint) for keypoint in keypoints]
+
+
+def _library_point(keypoint: Keypoint | None) -> LibraryKeypoint:
+    if keypoint is None:
+        return _ABSENT
+    # In the library these are float32; as float64 some pixels would round down to their neighbour.
+    return LibraryKeypoint(x=np.float32(keypoint[0]), y=np.float32(keypoint[1]))
+
+
+def load_openpose(weights: str | None, revision: str | None, *, device: str) -> Openpose:
+    """The full detector: body, hands and face, from a hub id or a folder with the library's file names.
+
+    torch.load reads the .pth files with weights_only=True (its default), so they cannot run code.
+    The revision of a folder is only its digest; there is nothing to choose.
+    """
+    source = weights or MODEL_CARD_WEIGHTS
+    try:
+        detector = _from_pretrained(source, revision)
+    except (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise RunFault(
+            f"the OpenPose weights {source!r} (revision {revision}) cannot be loaded: {error};"
+            f" give a hub id or a folder with {_BODY}, {_HAND} and {_FACE}"
+        ) from error
+    log.info("Loaded OpenPose.", extra={"weights": source, "revision": revision, "device": device})
+    return Openpose(detector.to(device))
+
+
+def _from_pretrained(source: str, revision: str | None) -> OpenposeDetector:
+    if revision is None or Path(source).is_dir():
+        return OpenposeDetector.from_pretrained(source)
+    # The library cannot choose a revision, so the files are fetched here and it gets their paths.
+    on_card = source == MODEL_CARD_WEIGHTS
+    prefix = "annotator/ckpts/" if on_card else ""
+    body, hand = (hf_hub_download(source, prefix + name, revision=revision) for name in (_BODY, _HAND))
+    face = (
+        hf_hub_download(_MODEL_CARD_FACE_REPOSITORY, _FACE)
+        if on_card
+        else hf_hub_download(source, _FACE, revision=revision)
+    )
+    folder = str(Path(body).parent)  # absolute names win when the library joins them to it
+    return OpenposeDetector.from_pretrained(folder, filename=body, hand_filename=hand, face_filename=face)
+
+
+def load_openpose_thin(*, device: str) -> Openpose:
+    """The same detector over the network that ships with posemill; it finds bodies only."""
+    log.info("Loaded the thin OpenPose network.", extra={"device": device})
+    return Openpose(OpenposeDetector(_ThinBody().to(device)))
+
+
+class _ThinBody(Body):  # type: ignore[misc]  # controlnet_aux has no types
+    """The library's body estimation around the thin network, at the better of two heights.
+
+    At the library's height (184 px) the network places the joints of large people best, at twice that it
+    also finds small people; the reading with the higher total score, as the library counts it, is kept.
+    """
+
+    def __init__(self) -> None:
+        self.model = load_thin()
+
+    def __call__(self, picture: NDArray[np.uint8]) -> Any:
+        readings = (super().__call__(picture), _estimate_at_twice_the_height(self, picture))
+        return max(readings, key=_total_score)
+
+
+def _total_score(reading: Any) -> float:
+    _, people = reading
+    return float(people[:, 18].sum())
+
+
+def _twice_as_large(values: NDArray[Any], fx: float, fy: float) -> Any:
+    factor = 2 if values.shape[-1] == 3 else 1  # pictures have three channels, maps have more
+    return library_util.smart_resize_k(values, factor * fx, factor * fy)
+
+
+# The height is a constant inside Body.__call__: the function runs again with a `util` that doubles it.
+_util = SimpleNamespace(**vars(library_util) | {"smart_resize_k": _twice_as_large})
+_estimate_at_twice_the_height = FunctionType(Body.__call__.__code__, Body.__call__.__globals__ | {"util": _util})

@@ -1,0 +1,143 @@
+"""diffusers' ControlNet pipeline: the only file that imports diffusers."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import msgspec
+import numpy as np
+import torch
+from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
+from numpy.typing import NDArray
+from PIL import Image
+
+from posemill.errors import OutOfMemory, RunFault
+from posemill.models import SchedulerName, local_path
+from posemill.specs import GenerateSpec
+from workers.placement import Placement
+
+log = logging.getLogger(__name__)
+
+SCHEDULERS = {
+    SchedulerName.UNIPC: diffusers.UniPCMultistepScheduler,
+    SchedulerName.DDIM: diffusers.DDIMScheduler,
+    SchedulerName.EULER: diffusers.EulerDiscreteScheduler,
+    SchedulerName.EULER_A: diffusers.EulerAncestralDiscreteScheduler,
+    SchedulerName.DPMPP_2M: diffusers.DPMSolverMultistepScheduler,
+    SchedulerName.LCM: diffusers.LCMScheduler,
+}
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pipeline call is asked for; all lists have one entry an image."""
+
+    prompts: Sequence[str]
+    negative_prompts: Sequence[str]
+    controls: Sequence[Image.Image]
+    seeds: Sequence[int]
+    size: tuple[int, int]  # width and height, pixels
+
+
+class Pictures(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pipeline call gave."""
+
+    pixels: NDArray[np.float32]  # [image, height, width, RGB], 0..1; NaN where the VAE overflowed
+    unsafe: list[bool]  # the safety checker's verdict; all False without it
+
+
+class Pipeline:
+    """A resident pipeline; to be called by one thread at a time."""
+
+    def __init__(self, pipe: Any, revisions: dict[str, str | None]) -> None:
+        self._pipe = pipe
+        self.revisions = revisions
+
+    def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
+        """Make one image for each prompt. Raises OutOfMemory when the device cannot hold so many."""
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in call.seeds]
+        try:
+            with torch.inference_mode():
+                output = self._pipe(
+                    prompt=list(call.prompts),
+                    negative_prompt=list(call.negative_prompts),
+                    image=list(call.controls),
+                    generator=generators,
+                    width=call.size[0],
+                    height=call.size[1],
+                    num_inference_steps=spec.num_inference_steps,
+                    guidance_scale=spec.guidance_scale,
+                    controlnet_conditioning_scale=spec.controlnet_conditioning_scale,
+                    output_type="np",
+                )
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise OutOfMemory(f"{len(call.prompts)} images of {call.size} do not fit on the device") from error
+        unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(call.prompts)
+        return Pictures(pixels=np.asarray(output.images, dtype=np.float32), unsafe=[bool(flag) for flag in unsafe])
+
+
+def load_pipeline(spec: GenerateSpec, placement: Placement) -> Pipeline:
+    """Load a base and its ControlNet from the hub or from folders in diffusers' layout, safetensors only.
+
+    Raises RunFault when they cannot be loaded.
+    """
+    try:
+        controlnet, base = _load(spec, placement.torch_dtype)
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise RunFault(f"the model {spec.model!r} cannot be loaded: {' '.join(str(error).split())[:500]}") from error
+    base.scheduler = SCHEDULERS[SchedulerName(spec.scheduler)].from_config(base.scheduler.config)
+    base.set_progress_bar_config(disable=True)
+    _use_attention(base, placement.attention)
+    if placement.cpu_offload:
+        base.enable_model_cpu_offload(device=placement.device)
+    else:
+        base.to(placement.device)
+    revisions = {"base": _revision(base) or spec.base_revision,
+                 "controlnet": _revision(controlnet) or spec.controlnet_revision}  # fmt: skip
+    return Pipeline(base, revisions)
+
+
+def _load(spec: GenerateSpec, dtype: torch.dtype) -> tuple[Any, Any]:
+    controlnet = ControlNetModel.from_pretrained(
+        local_path(spec.controlnet),
+        torch_dtype=dtype,
+        use_safetensors=True,
+        **_hub_revision(spec.controlnet, spec.controlnet_revision),
+    )
+    checker: dict[str, Any] = {} if spec.safety_checker else {"safety_checker": None}
+    base = StableDiffusionControlNetPipeline.from_pretrained(
+        local_path(spec.base),
+        controlnet=controlnet,
+        torch_dtype=dtype,
+        use_safetensors=True,
+        **checker,
+        **_hub_revision(spec.base, spec.base_revision),
+    )
+    if spec.safety_checker and base.safety_checker is None:
+        raise ValueError("it has no safety checker, but the recipe asks for one")
+    return controlnet, base
+
+
+def _hub_revision(model: str, revision: str | None) -> dict[str, str]:
+    """A local folder's revision is its content digest, which the hub's client would not understand."""
+    return {"revision": revision} if revision and not Path(local_path(model)).is_dir() else {}
+
+
+def _revision(loaded: Any) -> str | None:
+    """The commit that was loaded, where the hub's cache tells it by its folder's name."""
+    path = Path(str(getattr(loaded, "name_or_path", "") or loaded.config.get("_name_or_path", "")))
+    return path.name if path.parent.name == "snapshots" else None
+
+
+def _use_attention(pipe: Any, attention: str) -> None:
+    """xformers where it is installed, PyTorch's own (diffusers' default) otherwise."""
+    if attention == "sdpa":
+        return
+    try:
+        pipe.enable_xformers_memory_efficient_attention()
+    except (ImportError, ModuleNotFoundError, ValueError) as error:
+        if attention == "xformers":
+            raise RunFault("POSEMILL_ATTENTION=xformers, but xformers is not usable here; install it") from error
+        log.info("Attention is PyTorch's own")

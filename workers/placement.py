@@ -1,0 +1,56 @@
+"""Where models run: device, number type, attention and offloading, chosen or automatic."""
+
+import logging
+
+import msgspec
+import torch
+
+from posemill.errors import RunFault
+from posemill.settings import Settings
+
+log = logging.getLogger(__name__)
+
+ROOMY_BYTES = 7 << 30  # free device memory in which SD 1.5 with a ControlNet works on a batch in float16
+
+
+class Placement(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and in which number type a pipeline runs."""
+
+    device: str
+    dtype: str
+    attention: str  # auto, xformers or sdpa
+    cpu_offload: bool
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+
+def choose_placement(settings: Settings) -> Placement:
+    """Raises RunFault when the device that was asked for is not there."""
+    device = choose_device(settings.device)
+    dtype = settings.dtype
+    if dtype == "auto":
+        dtype = "float16" if device.startswith("cuda") else "float32"
+    offload = settings.cpu_offload == "on" or (settings.cpu_offload == "auto" and _is_short(device))
+    placement = Placement(device=device, dtype=dtype, attention=settings.attention, cpu_offload=offload)
+    log.info("Models run on %s in %s%s", device, dtype, ", offloaded to the CPU between uses" if offload else "")
+    return placement
+
+
+def choose_device(wanted: str) -> str:
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted.startswith("cuda") and not torch.cuda.is_available():
+        raise RunFault(f"POSEMILL_DEVICE={wanted}, but PyTorch sees no CUDA device; is this a CPU build of torch?")
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise RunFault("POSEMILL_DEVICE=mps, but PyTorch sees no such device")
+    return wanted
+
+
+def _is_short(device: str) -> bool:
+    if not device.startswith("cuda"):
+        return False
+    free, _ = torch.cuda.mem_get_info(torch.device(device))
+    return free < ROOMY_BYTES
