@@ -19,7 +19,7 @@ def ask_to_die_with_parent() -> None:
         import ctypes
     except ImportError:  # a Python built without libffi
         return
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0)
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def main(parent_pid: int, command: list[str]) -> None:

@@ -87,9 +87,16 @@ class Dispatcher:
             if pace_due:
                 self._ledger.note_pace(run_id, {stage: snapshot.stages[stage].finished for stage in Stage})
             if snapshot.state is RunState.RUNNING:
-                self._advance(run_id, snapshot)
+                self._try_to_advance(run_id, snapshot)
         if pace_due:
             self._paced = time.monotonic()
+
+    def _try_to_advance(self, run_id: str, snapshot: Snapshot) -> None:
+        """One run's trouble must not stop the others."""
+        try:
+            self._advance(run_id, snapshot)
+        except PosemillError as error:
+            log.warning("The run cannot go on: %s", error, extra={"run_id": run_id})
 
     def _advance(self, run_id: str, snapshot: Snapshot) -> None:
         """Take back what was lost, then send up to the window; close the run when all is done."""

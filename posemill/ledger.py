@@ -213,18 +213,6 @@ class Ledger:
         """Why the batch's last attempt failed; nothing when its worker died without a word."""
         return cast(str, self.redis.hget(StageKeys(run_id, stage).errors, str(batch)) or "")
 
-    def reopen(self, run_id: str, stage: Stage, batch: int, counts: dict[Outcome, int]) -> None:
-        """Take a finished batch's counts back and put it in line again."""
-        keys = StageKeys(run_id, stage)
-        if not self.redis.setbit(keys.done, batch, 0):
-            return
-        pipe = self.redis.pipeline()
-        for outcome in Outcome:
-            pipe.hincrby(names.run_hash(run_id), f"{stage}.{outcome}", -counts[outcome])
-        pipe.hincrby(names.run_hash(run_id), f"{stage}.batches_done", -1)
-        pipe.zadd(keys.blocked, {str(batch): batch})
-        pipe.execute()
-
     # pace and workers ---------------------------------------------------------------------------------------------
 
     def note_pace(self, run_id: str, finished: dict[Stage, int]) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from posemill.errors import RecipeError, RowError
 
 SUFFIXES = (".jsonl", ".csv", ".parquet")
 LIMIT_LINE_BYTES = 1_000_000
+SURROGATE = re.compile("[\ud800-\udfff]")  # stands for a byte that is not UTF-8
 
 
 class ManifestRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,29 +47,41 @@ def _parse_line(line: bytes, place: str) -> ManifestRow:
         return ManifestRow(place=place, error=RowError(message, place=place))
     try:
         values = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return ManifestRow(place=place, error=RowError(f"not JSON: {error}", place=place))
     if not isinstance(values, dict):
         return ManifestRow(place=place, error=RowError("a row is a JSON object", place=place))
-    return ManifestRow(place=place, values=values)
+    return ManifestRow(place=place, values={name: value for name, value in values.items() if value is not None})
 
 
 def _read_csv(path: Path) -> Iterator[ManifestRow]:
     csv.field_size_limit(LIMIT_LINE_BYTES)
     with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
         reader = csv.DictReader(lines)
-        if not reader.fieldnames:
-            raise RecipeError(f"{path}: the first line of a .csv names its columns")
+        _check_columns(reader, path)
         while True:
             try:
                 values = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                place = f"{path.name}:{reader.line_num}"
+                place = f"{path.name}:{reader.reader.line_num}"  # its own line_num stays behind at an error
                 yield ManifestRow(place=place, error=RowError(f"not CSV: {error}", place=place))
                 continue
             yield _checked_csv_row(values, f"{path.name}:{reader.line_num}")
+
+
+def _check_columns(reader: "csv.DictReader[str]", path: Path) -> None:
+    try:
+        columns = reader.fieldnames or ()
+    except csv.Error as error:
+        raise RecipeError(f"{path}: the first line is not CSV ({error})") from error
+    if not columns:
+        raise RecipeError(f"{path}: the first line of a .csv names its columns")
+    if SURROGATE.search("".join(columns)):
+        raise RecipeError(f"{path}: the first line is not UTF-8")
+    if len(set(columns)) < len(columns):
+        raise RecipeError(f"{path}: the first line names a column twice")
 
 
 def _checked_csv_row(values: dict[Any, Any], place: str) -> ManifestRow:
@@ -75,6 +89,9 @@ def _checked_csv_row(values: dict[Any, Any], place: str) -> ManifestRow:
         return ManifestRow(place=place, error=RowError("more values than columns", place=place))
     if any(value is None for value in values.values()):
         return ManifestRow(place=place, error=RowError("fewer values than columns", place=place))
+    for name, value in values.items():
+        if not value.isascii() and SURROGATE.search(value):
+            return ManifestRow(place=place, error=RowError("the text is not UTF-8", place=f"{place}, column {name}"))
     return ManifestRow(place=place, values={name: value for name, value in values.items() if value != ""})
 
 
@@ -90,7 +107,7 @@ def _read_parquet(path: Path) -> Iterator[ManifestRow]:
                 number += 1
                 known = {name: value for name, value in values.items() if value is not None}
                 yield ManifestRow(place=f"{path.name}:{number}", values=known)
-    except pyarrow.ArrowInvalid as error:
+    except (pyarrow.ArrowException, ValueError) as error:
         raise RecipeError(f"{path}: not a parquet file ({error})") from error
 
 
@@ -100,5 +117,5 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RecipeError(f"{path}: not JSON ({error})") from error

@@ -23,13 +23,15 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
 def parse_template(text: str) -> Template:
     """Raises RecipeError when a brace is left open or a field is more than a column's name."""
     try:
-        fields = [field for _, field, _, _ in Formatter().parse(text) if field is not None]
+        parsed = [
+            (field, spec, conversion) for _, field, spec, conversion in Formatter().parse(text) if field is not None
+        ]
     except ValueError as error:
         raise RecipeError(f"prompt {text!r}: {error}; write {{{{ and }}}} for braces that are meant") from error
-    for field in fields:
-        if not field.isidentifier():
-            raise RecipeError(f"prompt {text!r}: {{{field}}} is not a column's name")
-    return Template(text=text, columns=tuple(dict.fromkeys(fields)))
+    for field, spec, conversion in parsed:
+        if not field.isidentifier() or spec or conversion:
+            raise RecipeError(f"prompt {text!r}: between braces stands a column's name and nothing else")
+    return Template(text=text, columns=tuple(dict.fromkeys(field for field, _, _ in parsed)))
 
 
 def fillings(

@@ -1,7 +1,7 @@
 """The recipe: what a user writes, validated at the door."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -11,6 +11,7 @@ from posemill.models import MODELS, SchedulerName
 
 QUEUE = r"^[A-Za-z0-9._-]{1,100}$"
 Scalar = str | int | float | bool
+UNION_BRANCHES = ("str", "int", "float", "bool", "list[int]")  # what pydantic adds to a place, for programmers
 
 
 class Part(BaseModel):
@@ -93,9 +94,9 @@ class Recipe(Part):
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     sources: str
     prompts: list[str] = []
-    matrix: dict[str, list[Scalar]] = {}
+    matrix: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = {}
     seeds: int | list[int] = 1
-    seed: int = Field(default=0, ge=0)  # where seeds given as a number of images begin
+    seed: int = Field(default=0, ge=0, lt=2**63)  # where seeds given as a number of images begin
     detect: DetectRecipe = DetectRecipe()
     generate: GenerateRecipe = GenerateRecipe(model="sd15-openpose")
 
@@ -150,7 +151,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
         raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping with keys such as sources and prompts")
@@ -164,17 +165,24 @@ def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
         raise RecipeError(f"--set {override}: write it as key=value, e.g. generate.guidance_scale=5")
     first, _, rest = path.partition(".")
     if not rest:
-        return values | {first: yaml.safe_load(text)}
+        return values | {first: _override_value(text, override)}
     inner = values.get(first) or {}
     if not isinstance(inner, dict):
         raise RecipeError(f"--set {override}: {first} is not a section of the recipe")
     return values | {first: _with_override(inner, f"{rest}={text}")}
 
 
+def _override_value(text: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError(f"--set {override}: not YAML: {' '.join(str(error).split())}") from error
+
+
 def _in_words(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith(("list[", "int")))
+        place = ".".join(str(part) for part in problem["loc"] if part not in UNION_BRANCHES)
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key; see the README for the keys of a recipe"

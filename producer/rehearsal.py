@@ -51,7 +51,7 @@ def rehearse(
 
 def _count(rows: Iterator[Row], expander: Expander, run: Run) -> Rehearsal:
     items = refused_rows = 0
-    sources: set[str] = set()
+    sources: dict[str, int] = {}  # their numbers
     first_items: list[Item] = []
     first_refused: list[RefusedRow] = []
     for row in rows:
@@ -72,22 +72,30 @@ def _count(rows: Iterator[Row], expander: Expander, run: Run) -> Rehearsal:
     )
 
 
-def _count_row(row: Row, expander: Expander, sources: set[str], first_items: list[Item]) -> int:
+def _count_row(row: Row, expander: Expander, sources: dict[str, int], first_items: list[Item]) -> int:
     candidate = row.source or row.control
     if row.error or candidate is None:
         raise row.error or RowError("no source", place=row.place)
-    if candidate.path and not candidate.path.is_file():
-        raise RowError(f"{candidate.path} cannot be read (no such file)", place=row.place)
+    _require_readable(candidate, row.place)
     count = expander.count(row)
+    address = digest(str(candidate.path), candidate.uri, candidate.pose)
+    number = sources.setdefault(address, len(sources)) if row.source else None
     if len(first_items) < SHOWN:
-        number = len(sources) if row.source else None
         first_items += expander.items(row, _source(candidate), number)[: SHOWN - len(first_items)]
-    if row.source:
-        sources.add(digest(str(candidate.path), candidate.uri, candidate.pose))
     return count
+
+
+def _require_readable(candidate: Candidate, place: str) -> None:
+    try:
+        if candidate.path:
+            candidate.path.open("rb").close()
+    except OSError as error:
+        raise RowError(f"{candidate.path} cannot be read ({error.strerror})", place=place) from error
 
 
 def _source(candidate: Candidate) -> Source:
     if candidate.path:
         return Source(name=candidate.name, identity=sha256(candidate.path.read_bytes()))
-    return Source(name=candidate.name, identity=str(candidate.uri or digest("pose", candidate.pose)))
+    if candidate.uri:
+        return Source(name=candidate.name, identity=f"{candidate.uri}#{candidate.etag}".rstrip("#"))
+    return Source(name=candidate.name, identity=digest("pose", candidate.pose))

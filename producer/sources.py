@@ -12,6 +12,7 @@ from posemill.storage import Store
 from producer.manifests import SUFFIXES, ManifestRow, read_json, read_manifest
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+MARKS = "*?["  # of a glob
 SOURCE_COLUMNS = ("source", "control_image", "pose")
 ROW_COLUMNS = (*SOURCE_COLUMNS, "prompt", "negative_prompt", "seed")
 
@@ -49,9 +50,9 @@ def find_rows(sources: str, folder: Path, *, poses: bool, store: Store | None) -
         return
     if "://" in sources:
         raise RecipeError(f"sources: {sources!r}: only local paths and s3:// addresses are read")
-    path = folder / Path(sources).expanduser()
-    if any(mark in sources for mark in "*?["):
-        yield from _from_files(_glob(path), folder, poses=poses)
+    path = folder / _expanded(sources)
+    if any(mark in sources for mark in MARKS) and not path.exists():
+        yield from _from_files(_glob(folder, _expanded(sources)), folder, poses=poses)
     elif path.is_dir():
         found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _suffixes(poses))
         yield from _from_files(found, path, poses=poses)
@@ -67,15 +68,27 @@ def _suffixes(poses: bool) -> tuple[str, ...]:
     return (".json",) if poses else PICTURES
 
 
-def _glob(pattern: Path) -> list[Path]:
-    fixed = [part for part in pattern.parts if not any(mark in part for mark in "*?[")]
-    base = Path(*pattern.parts[: next(i for i, part in enumerate(pattern.parts) if part not in fixed)])
-    return sorted(file for file in base.glob(str(pattern.relative_to(base))) if file.is_file())
+def _expanded(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user: the name just begins with a tilde
+        return Path(path)
+
+
+def _glob(folder: Path, pattern: Path) -> list[Path]:
+    """Files that match below `folder`, whose own name may hold marks."""
+    first = next(index for index, part in enumerate(pattern.parts) if any(mark in part for mark in MARKS))
+    base = folder.joinpath(*pattern.parts[:first])
+    try:
+        return sorted(file for file in base.glob(str(Path(*pattern.parts[first:]))) if file.is_file())
+    except ValueError as error:
+        raise RecipeError(f"sources: {str(pattern)!r}: {error}") from error
 
 
 def _from_files(files: list[Path], root: Path, *, poses: bool) -> Iterator[Row]:
     for file in files:
-        name = str(file.relative_to(root)) if file.is_relative_to(root) else file.name
+        shown = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
+        name = bytes(shown).decode(errors="replace")
         if poses:
             yield from _from_pose_file(file, name)
         else:
@@ -141,10 +154,17 @@ def _candidate(value: Any, folder: Path, place: str, column: str) -> Candidate:
         return Candidate(name=value, uri=value)
     if "://" in value:
         raise RowError(f"{value!r}: only local paths and s3:// are read", place=f"{place}, column {column}")
-    path = folder / Path(value).expanduser()
+    path = folder / _expanded(value)
     if column == "pose":
-        return Candidate(name=value, pose=read_json(path))
+        return Candidate(name=value, pose=_pose_in(path, f"{place}, column {column}"))
     return Candidate(name=value, path=path)
+
+
+def _pose_in(path: Path, place: str) -> Any:
+    try:
+        return read_json(path)
+    except RecipeError as error:
+        raise RowError(str(error), place=place) from error
 
 
 def _text(values: dict[str, Any], column: str, place: str) -> str | None:

@@ -1,0 +1,65 @@
+# syntax=docker/dockerfile:1
+# Three images from one file: `docker build --target producer | worker-cpu | worker-cuda .`
+# Dependencies come first and the code last, so that a change of code installs no library again.
+
+ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS base
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    PYTHONUNBUFFERED=1 \
+    HF_HOME=/models
+# /models is the cache of the Hugging Face Hub: a volume mounted there takes over its owner.
+RUN useradd --create-home --uid 1000 posemill && install --directory --owner=posemill --group=posemill /models
+WORKDIR /build
+COPY constraints.txt pyproject.toml ./
+# What pyproject.toml asks for, in files of one requirement a line: pip has no option for "all but the project".
+RUN python <<'PYTHON'
+import tomllib
+from pathlib import Path
+
+project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+workers = project["optional-dependencies"]["workers"]
+torch = [wanted for wanted in workers if wanted.startswith("torch")]
+for name, wanted in {"producer": project["dependencies"], "workers": workers, "torch": torch}.items():
+    Path(f"{name}.txt").write_text("".join(f"{line}\n" for line in wanted))
+PYTHON
+RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt -r producer.txt
+
+
+# Submits, watches, checks and exports. No torch.
+FROM base AS producer
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps . && pip check
+USER posemill
+WORKDIR /home/posemill
+ENTRYPOINT ["posemill"]
+CMD ["--help"]
+
+
+# Detects. PyTorch's own index has wheels without CUDA, a tenth of the size; any index with such wheels will do.
+FROM base AS worker-cpu
+ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
+RUN --mount=type=cache,target=/root/.cache/pip \
+    pip install --no-deps --index-url "${TORCH_INDEX_URL}" -r torch.txt \
+    && pip install -c constraints.txt -r workers.txt
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps . && pip check
+USER posemill
+WORKDIR /home/posemill
+VOLUME /models
+ENTRYPOINT ["posemill"]
+CMD ["worker", "detect"]
+
+
+# Generates. PyPI's torch for Linux brings the CUDA libraries along; the host brings the driver.
+FROM base AS worker-cuda
+RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt -r workers.txt
+COPY . .
+RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps . && pip check
+ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
+USER posemill
+WORKDIR /home/posemill
+VOLUME /models
+ENTRYPOINT ["posemill"]
+CMD ["worker", "generate"]

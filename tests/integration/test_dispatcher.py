@@ -1,0 +1,143 @@
+"""The dispatcher against real Redis, S3 and Celery's queues."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+from celery import Celery
+
+from posemill.app import make_app
+from posemill.dispatcher import Dispatcher
+from posemill.ledger import Ledger
+from posemill.names import Stage, StageKeys, queue_name
+from posemill.rebuild import rebuild
+from posemill.records import Outcome, RunState
+from posemill.settings import Settings
+from posemill.storage import Store
+from posemill.window import queue_length
+from tests.conftest import wait_until
+from tests.planned import plan_run
+
+RUN = "r"
+DONE = {Outcome.DONE: 2, Outcome.REJECTED: 0, Outcome.FAILED: 0}
+
+
+@pytest.fixture
+def app(settings: Settings) -> Iterator[Celery]:
+    made = make_app(settings.redis_url.get_secret_value())
+    yield made
+    made.close()
+
+
+def dispatcher(store: Store, ledger: Ledger, app: Celery, settings: Settings, *, window: int = 256) -> Dispatcher:
+    return Dispatcher(store, ledger, app, settings.model_copy(update={"window": window}))
+
+
+def queued(ledger: Ledger, stage: Stage) -> int:
+    return queue_length(ledger.redis, queue_name(stage))
+
+
+def test_generating_waits_until_its_own_sources_are_detected(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=8)
+    loop = dispatcher(store, ledger, app, settings)
+    loop.tick()
+    assert (queued(ledger, Stage.DETECT), queued(ledger, Stage.GENERATE)) == (4, 0)
+    ledger.commit(RUN, Stage.DETECT, 2, DONE)
+    loop.tick()
+    assert queued(ledger, Stage.GENERATE) == 1
+    assert ledger.redis.zrange(StageKeys(RUN, Stage.GENERATE).sent, 0, -1) == ["2"]
+
+
+def test_no_more_messages_are_out_than_the_window_holds(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=40)
+    loop = dispatcher(store, ledger, app, settings, window=3)
+    for _ in range(3):
+        loop.tick()
+    assert queued(ledger, Stage.DETECT) == 3
+
+
+def test_every_batch_is_sent_once_when_nothing_goes_wrong(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan = plan_run(store, ledger, RUN, sources=50)
+    loop = dispatcher(store, ledger, app, settings, window=4)
+    for _ in range(2 * plan.detect_batches):
+        loop.tick()
+        for stage in Stage:
+            for batch in ledger.redis.zrange(StageKeys(RUN, stage).sent, 0, -1):
+                assert ledger.commit(RUN, stage, int(batch), DONE) == "committed"
+    assert queued(ledger, Stage.DETECT) == queued(ledger, Stage.GENERATE) == 25
+    assert ledger.state(RUN) is RunState.COMPLETE
+
+
+def test_a_batch_whose_worker_died_goes_out_again(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=2)
+    loop = dispatcher(store, ledger, app, settings)
+    loop.tick()
+    ledger.redis.delete(queue_name(Stage.DETECT))  # the message was popped by the worker that dies
+    ledger.claim(RUN, Stage.DETECT, 0, 0.05)
+    wait_until(lambda: loop.tick() or queued(ledger, Stage.DETECT) == 1, seconds=10)
+
+
+def test_a_message_that_vanished_unclaimed_goes_out_again(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=2)
+    loop = dispatcher(store, ledger, app, settings)
+    loop.tick()
+    ledger.redis.delete(queue_name(Stage.DETECT))
+    loop.tick()
+    assert queued(ledger, Stage.DETECT) == 0, "it may still be on its way to a worker"
+    ledger.redis.zadd(StageKeys(RUN, Stage.DETECT).sent, {"0": 1.0})  # as if sent long ago
+    loop.tick()
+    assert queued(ledger, Stage.DETECT) == 1
+
+
+def test_a_paused_run_gets_no_new_messages(store: Store, ledger: Ledger, app: Celery, settings: Settings) -> None:
+    plan_run(store, ledger, RUN)
+    ledger.set_state(RUN, RunState.PAUSED)
+    dispatcher(store, ledger, app, settings).tick()
+    assert queued(ledger, Stage.DETECT) == 0
+
+
+def test_two_dispatchers_elect_one(store: Store, ledger: Ledger, app: Celery, settings: Settings) -> None:
+    first, second = (dispatcher(store, ledger, app, settings) for _ in range(2))
+    assert first._elected()
+    assert not second._elected()
+    assert first._elected()
+    first._resign()
+    assert second._elected()
+
+
+def test_a_run_without_a_plan_keeps_no_other_run_from_going_on(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    ledger.open("broken", plan_run(store, ledger, RUN))  # a run without a plan in storage
+    loop = dispatcher(store, ledger, app, settings)
+    stopped = threading.Event()
+    thread = threading.Thread(target=loop.run_until, args=(stopped,), daemon=True)
+    thread.start()
+    wait_until(lambda: queued(ledger, Stage.DETECT) == 2, seconds=10)
+    stopped.set()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_a_ledger_that_was_flushed_is_rebuilt_from_storage(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=8)
+    dispatcher(store, ledger, app, settings).tick()
+    store.put(f"runs/{RUN}/records/detect/000000/000000001.json", b"{}")
+    ledger.redis.flushdb()
+    rebuild(store, ledger, RUN)
+    counts = ledger.snapshot(RUN).stages[Stage.DETECT]
+    assert (counts.rows, counts.batches_done, counts.done) == (8, 1, 2)
+    dispatcher(store, ledger, app, settings).tick()
+    assert ledger.redis.zrange(StageKeys(RUN, Stage.DETECT).sent, 0, -1) == ["0", "2", "3"]

@@ -1,0 +1,174 @@
+"""Submitting, without workers: what lies in storage and Redis afterwards."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posemill.errors import RecipeError, RowError, RunConflict
+from posemill.ledger import Ledger
+from posemill.names import RunKeys, Stage, queue_name
+from posemill.records import Item, RunState, Source, decode_rows
+from posemill.settings import Settings
+from posemill.storage import Store
+from posemill.window import queue_length
+from producer.runs import open_handle
+from producer.submission import submit
+
+
+def recipe(sources: Path | str, **changes: Any) -> dict[str, Any]:
+    return {
+        "sources": str(sources),
+        "prompts": ["a figure in {c}"],
+        "matrix": {"c": ["red", "blue"]},
+        "seeds": 2,
+        "generate": {"model": "embedded"},
+        **changes,
+    }
+
+
+def keys_of(store: Store) -> dict[str, str]:
+    return {info.key: info.etag for info in store.list("")}
+
+
+def items_of(store: Store, run_id: str) -> list[Item]:
+    return decode_rows(store.get(RunKeys(run_id).shard(Stage.GENERATE, 0)), Item)
+
+
+def sources_of(store: Store, run_id: str) -> list[Source]:
+    return decode_rows(store.get(RunKeys(run_id).shard(Stage.DETECT, 0)), Source)
+
+
+def write_manifest(path: Path, *rows: Any) -> Path:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    return path
+
+
+def test_a_folder_of_photographs_becomes_a_plan_and_the_first_messages(
+    store: Store, ledger: Ledger, settings: Settings, photos: Path
+) -> None:
+    handle = submit(recipe(photos), run_id="r", settings=settings)
+    assert (handle.plan.sources, handle.plan.items) == (2, 8)
+    assert [source.name for source in sources_of(store, "r")] == ["astronaut.png", "cameraman.png"]
+    assert len({item.id for item in items_of(store, "r")}) == 8
+    assert queue_length(ledger.redis, queue_name(Stage.DETECT)) == 1
+
+
+def test_the_photographs_themselves_are_in_storage(store: Store, settings: Settings, photos: Path) -> None:
+    submit(recipe(photos), run_id="r", settings=settings)
+    stored = [store.get(source.key or "") for source in sources_of(store, "r")]
+    assert stored == [(photos / name).read_bytes() for name in ("astronaut.png", "cameraman.png")]
+
+
+def test_submitting_again_under_the_same_run_id_adds_nothing(
+    store: Store, ledger: Ledger, settings: Settings, photos: Path
+) -> None:
+    submit(recipe(photos), run_id="r", settings=settings)
+    before = keys_of(store)
+    submit(recipe(photos), run_id="r", settings=settings)
+    assert keys_of(store) == before
+    assert queue_length(ledger.redis, queue_name(Stage.DETECT)) == 1
+
+
+def test_another_recipe_under_the_same_run_id_is_refused(settings: Settings, photos: Path) -> None:
+    submit(recipe(photos), run_id="r", settings=settings)
+    with pytest.raises(RunConflict, match="--run-id"):
+        submit(recipe(photos, seeds=3), run_id="r", settings=settings)
+
+
+def test_a_submission_that_was_interrupted_goes_on(store: Store, settings: Settings, photos: Path) -> None:
+    submit(recipe(photos), run_id="whole", settings=settings)
+    submit(recipe(photos), run_id="r", settings=settings)
+    for key in (RunKeys("r").sealed, RunKeys("r").shard(Stage.GENERATE, 0)):
+        store.delete(key)
+    submit(recipe(photos), run_id="r", settings=settings)
+    assert items_of(store, "r") == items_of(store, "whole")
+
+
+def test_sources_that_changed_during_an_interruption_are_noticed(
+    store: Store, settings: Settings, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes((photos / "astronaut.png").read_bytes())
+    submit(recipe(tmp_path), run_id="r", settings=settings)
+    store.delete(RunKeys("r").sealed)
+    (tmp_path / "a.png").write_bytes((photos / "cameraman.png").read_bytes())
+    with pytest.raises(RunConflict, match="changed"):
+        submit(recipe(tmp_path), run_id="r", settings=settings)
+
+
+def test_a_run_that_redis_forgot_is_rebuilt_by_submitting_it_again(
+    ledger: Ledger, settings: Settings, photos: Path
+) -> None:
+    submit(recipe(photos), run_id="r", settings=settings)
+    ledger.redis.flushdb()
+    assert submit(recipe(photos), run_id="r", settings=settings).status().snapshot.state is RunState.RUNNING
+
+
+def test_bad_rows_are_kept_with_their_place_and_the_rest_is_planned(
+    settings: Settings, photos: Path, tmp_path: Path
+) -> None:
+    good = {"source": str(photos / "astronaut.png"), "c": "green"}
+    rows = write_manifest(tmp_path / "m.jsonl", good, "{broken", good | {"seed": "x"}, {"source": "missing.png"})
+    handle = submit(recipe(rows), run_id="r", settings=settings)
+    assert (handle.plan.sources, handle.plan.items, handle.plan.refused_rows) == (1, 2, 3)
+    places = [failure.place for failure in handle.failures()]
+    assert places == ["m.jsonl:2", "m.jsonl:3, column seed", "m.jsonl:4"]
+
+
+def test_strict_refuses_the_run_at_the_first_bad_row(settings: Settings, tmp_path: Path) -> None:
+    rows = write_manifest(tmp_path / "m.jsonl", "{broken")
+    with pytest.raises(RowError, match=r"m\.jsonl:1"):
+        submit(recipe(rows), run_id="r", strict=True, settings=settings)
+
+
+def test_a_folder_without_pictures_is_an_error_and_leaves_no_run(
+    store: Store, settings: Settings, tmp_path: Path
+) -> None:
+    with pytest.raises(RecipeError, match="nothing to read"):
+        submit(recipe(tmp_path), run_id="r", settings=settings)
+    assert not list(store.list("runs/"))
+
+
+def test_pictures_below_an_s3_prefix_are_planned_where_they_are(store: Store, settings: Settings, photos: Path) -> None:
+    store.put("in/a.png", (photos / "astronaut.png").read_bytes())
+    store.put("in/notes.txt", b"no picture")
+    submit(recipe(f"{store.url}/in/"), run_id="r", settings=settings)
+    (source,) = sources_of(store, "r")
+    assert source.uri == f"{store.url}/in/a.png"
+    assert source.identity.startswith(f"{source.uri}#")
+
+
+def test_rows_that_name_the_same_picture_share_its_detection(
+    store: Store, settings: Settings, photos: Path, tmp_path: Path
+) -> None:
+    row = {"source": str(photos / "astronaut.png")}
+    rows = write_manifest(tmp_path / "m.jsonl", row | {"prompt": "one"}, row | {"prompt": "two", "seed": 5})
+    handle = submit(recipe(rows, seeds=1), run_id="r", settings=settings)
+    assert (handle.plan.sources, handle.plan.items) == (1, 2)
+    assert [(item.prompt, item.source) for item in items_of(store, "r")] == [("one", 0), ("two", 0)]
+    assert items_of(store, "r")[1].seed == 5
+
+
+def test_a_ready_made_control_image_needs_no_detection(
+    store: Store, settings: Settings, photos: Path, tmp_path: Path
+) -> None:
+    rows = write_manifest(tmp_path / "m.jsonl", {"control_image": str(photos / "astronaut.png"), "c": "red"})
+    handle = submit(recipe(rows), run_id="r", settings=settings)
+    assert (handle.plan.detect_batches, handle.plan.generate_batches) == (0, 1)
+    assert items_of(store, "r")[0].control is not None
+
+
+def test_cancelling_and_pausing_stand_in_storage_as_well(settings: Settings, photos: Path, ledger: Ledger) -> None:
+    handle = submit(recipe(photos), run_id="r", settings=settings)
+    handle.pause()
+    ledger.redis.flushdb()
+    handle.unpause()
+    assert handle.status().snapshot.state is RunState.RUNNING
+    handle.cancel()
+    ledger.redis.flushdb()
+    again = open_handle("r", settings)
+    again.cancel()
+    assert again.status().snapshot.state is RunState.CANCELLED
+    again.resume()
+    assert again.status().snapshot.state is RunState.RUNNING

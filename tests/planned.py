@@ -1,0 +1,48 @@
+"""Runs without pictures, for tests of what lies around the stages."""
+
+from posemill.ledger import Ledger
+from posemill.names import RunKeys, Stage
+from posemill.records import Item, Plan, Rules, Run, ShardHeader, Slicing, Source, encode, encode_shard
+from posemill.specs import DetectSpec, GenerateSpec
+from posemill.storage import Store
+
+SLICING = {
+    Stage.DETECT: Slicing(batch_size=2, shard_size=4),
+    Stage.GENERATE: Slicing(batch_size=2, shard_size=4),
+}
+
+
+def plan_run(store: Store, ledger: Ledger, run_id: str, *, sources: int = 4) -> Plan:
+    """A sealed run of `sources` sources with one item each, open in the ledger."""
+    keys = RunKeys(run_id)
+    store.put(keys.run, encode(make_run(run_id)))
+    for shard, first in enumerate(range(0, sources, 4)):
+        numbers = range(first, min(first + 4, sources))
+        header = ShardHeader(first=first, rows=len(numbers), needs=[])
+        rows = [Source(name=f"{number}.png", identity=str(number), key=f"s/{number}") for number in numbers]
+        store.put(keys.shard(Stage.DETECT, shard), encode_shard(header, rows))
+        needs = [[batch] for batch in range(first // 2, -(-(numbers[-1] + 1) // 2))]
+        items = [Item(id=f"item{number:04d}", prompt="p", seed=number, source=number) for number in numbers]
+        header = ShardHeader(first=first, rows=len(numbers), needs=needs)
+        store.put(keys.shard(Stage.GENERATE, shard), encode_shard(header, items))
+    batches = -(-sources // 2)
+    plan = Plan(sources=sources, items=sources, refused_rows=0, detect_batches=batches, generate_batches=batches)
+    store.put(keys.sealed, encode(plan))
+    ledger.open(run_id, plan)
+    return plan
+
+
+def make_run(run_id: str) -> Run:
+    return Run(
+        id=run_id,
+        name="planned",
+        created_at="2026-01-01T00:00:00+00:00",
+        recipe={},
+        recipe_digest="0",
+        detect=DetectSpec(detector="keypoints"),
+        rules=Rules(),
+        generate=GenerateSpec(model="none", base="none", controlnet="none"),
+        slicing=SLICING,
+        queues={stage: f"posemill.{stage}" for stage in Stage},
+        posemill_version="test",
+    )
