@@ -16,6 +16,8 @@ from posemill.supervisor import Supervisor
 from producer.local_fleet import worker_children
 from producer.services import EmbeddedServices
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes share the cores; torch is imported after this
+
 PHOTOS = Path(__file__).parents[1] / "examples" / "photos"
 
 
@@ -44,8 +46,9 @@ def _environment(services: EmbeddedServices) -> Iterator[None]:
 
 
 @pytest.fixture
-def settings(_environment: None, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """An empty Redis and a storage prefix of this test's own."""
+def settings(_environment: None, services: EmbeddedServices, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An empty Redis database, not that of the session's fleet, and a storage prefix of this test's own."""
+    monkeypatch.setenv("POSEMILL_REDIS_URL", f"{services.redis_url.removesuffix('/0')}/1")
     monkeypatch.setenv("POSEMILL_STORE", f"s3://posemill/{token_hex(4)}")
     monkeypatch.setenv("POSEMILL_TICK_SECONDS", "0.1")
     found = Settings()
@@ -98,7 +101,6 @@ def fleet(_environment: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
     os.environ["POSEMILL_STORE"] = f"s3://posemill/fleet-{token_hex(4)}"
     os.environ["POSEMILL_TICK_SECONDS"] = "0.1"
     settings = Settings()
-    open_ledger(settings.redis_url.get_secret_value()).redis.flushdb()
     supervisor = Supervisor(worker_children(dict.fromkeys(Stage, 1)), log_folder=tmp_path_factory.mktemp("logs"))
     with supervisor:
         yield settings

@@ -30,8 +30,9 @@ def write_tiny_model(folder: Path) -> Path:
         sample_size=16, in_channels=4, out_channels=4, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **BLOCKS
     )
     controlnet = ControlNetModel(in_channels=4, conditioning_embedding_out_channels=(8, 16, 16), **BLOCKS)
-    for block in (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block):
-        torch.nn.init.normal_(block.weight, std=0.2)  # zero as they are made, they would ignore the control image
+    zero = (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block)
+    for layer in (*zero, controlnet.controlnet_cond_embedding.conv_out):
+        torch.nn.init.normal_(layer.weight, std=1.0)  # zero as they are made, they would ignore the control image
     vae = AutoencoderKL(
         block_out_channels=(16, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 3,

@@ -15,6 +15,8 @@ def main() -> int:
     options = _parser().parse_args()
     set_up_logging()
     stage = Stage(options.stage)
+    if stage is Stage.DETECT or options.concurrency > 1:
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a core; more threads would only fight over it
     if options.concurrency > 1:
         _supervise(stage, options.concurrency, options.queue)
         return 0
@@ -33,10 +35,9 @@ def main() -> int:
 
 
 def _supervise(stage: Stage, concurrency: int, queue: str | None) -> None:
-    """Keep `concurrency` processes of one torch thread each alive."""
+    """Keep `concurrency` processes alive."""
     command = (sys.executable, "-m", "workers", stage.value, *(("--queue", queue) if queue else ()))
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    children = [Child(name=f"{stage}-{n}", command=command, env=environment) for n in range(concurrency)]
+    children = [Child(name=f"{stage}-{number}", command=command) for number in range(concurrency)]
     Supervisor(children).run_forever()
 
 

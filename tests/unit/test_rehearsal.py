@@ -22,7 +22,7 @@ MODEL = {"base": "model", "controlnet": "model"}  # a folder: nothing is asked o
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch) -> Path:
-    """The current folder, with a model and three pictures of which two are the same."""
+    """The current folder, with a model and three pictures."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "photos").mkdir()
@@ -32,11 +32,12 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 
 def recipe(**more) -> dict:
-    return {"sources": "photos", "prompts": ["p"], "generate": MODEL, "detect": {"detector": "keypoints"}, **more}
+    detect = {"detector": "openpose-thin", "batch_size": 2}
+    return {"sources": "photos", "prompts": ["p"], "generate": MODEL, "detect": detect, **more}
 
 
 def rehearsed(**more) -> Rehearsal:
-    return rehearse(recipe(**{"detect": {"detector": "openpose-thin", "batch_size": 2}, **more}), settings=Settings())
+    return rehearse(recipe(**more), settings=Settings())
 
 
 def manifest(folder: Path, *rows: dict) -> str:
@@ -77,7 +78,7 @@ def test_rows_that_name_a_source_again_share_its_number(folder):
 
 
 def test_overrides_reach_the_rehearsal():
-    assert rehearse(recipe(detect={"detector": "openpose-thin"}), overrides=("seeds=4",)).items == 12
+    assert rehearse(recipe(), overrides=("seeds=4",)).items == 12
 
 
 def test_an_empty_folder_is_refused(folder):
@@ -108,7 +109,7 @@ class OtherStorage:
 def test_the_items_shown_are_those_that_a_submission_makes(folder, monkeypatch, sources):
     manifest(folder, {"source": "photos/b.png", "seed": 3}, {"control_image": "photos/a.png"}, {"pose": {"people": []}})
     monkeypatch.setattr(rehearsal, "open_store", lambda url: OtherStorage())
-    values = recipe(sources=sources, detect={"detector": "openpose-thin"})
+    values = recipe(sources=sources)
     checked = parse_recipe(values)
     run = resolve(checked, values, "r")
     expander, planner = Expander(checked, run), Planner(run)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ COCO = {
     "images": [{"id": 1, "width": 64, "height": 64, "file_name": "a.jpg"}, {"id": 2, "width": 64, "height": 64}],
     "annotations": [],
 }
+STRICT_GLOBS = pytest.mark.skipif(sys.version_info >= (3, 13), reason="from 3.13 on ** may be part of a name")
 
 
 class Listing:
@@ -61,7 +63,7 @@ def test_a_folder_gives_its_pictures_in_order_and_nothing_else(tmp_path):
 def test_a_glob_gives_matching_files_by_their_path_from_the_recipe(tmp_path):
     with_files(tmp_path, "p/b.jpg", "p/a.jpg", "p/c.png", "q/d.jpg")
     assert names_of(rows_of(tmp_path, "*/*.jpg")) == ["p/a.jpg", "p/b.jpg", "q/d.jpg"]
-    assert names_of(rows_of(tmp_path / "q", "../p/[ab].jpg")) == ["a.jpg", "b.jpg"]
+    assert names_of(rows_of(tmp_path / "q", "../p/[ab].jpg")) == ["../p/a.jpg", "../p/b.jpg"]
     assert names_of(rows_of(tmp_path, f"{tmp_path}/**/c.png")) == ["p/c.png"]
 
 
@@ -89,7 +91,7 @@ def test_a_file_name_that_is_not_utf8_can_be_written_down(tmp_path):
         pytest.param("nowhere.jsonl", "does not exist", id="missing manifest"),
         pytest.param("https://example.org/a.png", "only local paths and s3://", id="other scheme"),
         pytest.param("s3://bucket/p/", "set POSEMILL_STORE", id="s3 without storage"),
-        pytest.param("**.png", "can only be an entire path component|no.*match", id="glob that is none"),
+        pytest.param("**.png", r"'\*\*\.png': Invalid pattern", id="glob that is none", marks=STRICT_GLOBS),
     ],
 )
 def test_sources_that_cannot_be_found_are_a_recipe_error(tmp_path, sources, message):

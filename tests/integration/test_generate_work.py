@@ -1,0 +1,126 @@
+"""The generate stage around its pipeline: what counts as done, and what happens when memory is short."""
+
+import io
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from posemill.errors import OutOfMemory
+from posemill.identity import sha256
+from posemill.names import RunKeys, Stage
+from posemill.records import Item, Outcome, Run, ShardHeader, Slicing, Source, encode, encode_shard
+from posemill.settings import Settings
+from posemill.specs import GenerateSpec
+from posemill.storage import Store
+from tests.planned import make_run
+from workers.generate import GenerateWork
+from workers.pipelines import Call, Pictures
+from workers.slices import Slices
+
+COUNT = 6
+
+
+class FakePipeline:
+    """Holds at most `most` images and paints each in a grey that its seed chooses; NaN and black on wish."""
+
+    def __init__(self, most: int = 100) -> None:
+        self.most = most
+        self.calls: list[int] = []
+        self.revisions: dict[str, str | None] = {}
+
+    def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
+        self.calls.append(len(call.prompts))
+        if len(call.prompts) > self.most:
+            raise OutOfMemory("too many")
+        grey = {"nan": np.nan, "black": 0.0}
+        pixels = [
+            np.full((8, 8, 3), grey.get(p, s / 10), np.float32) for p, s in zip(call.prompts, call.seeds, strict=True)
+        ]
+        return Pictures(pixels=np.stack(pixels), unsafe=[prompt == "unsafe" for prompt in call.prompts])
+
+
+def make_work(
+    store: Store, settings: Settings, pipeline: FakePipeline, prompts: list[str] | None = None
+) -> tuple[GenerateWork, Run]:
+    """A run of one batch of ready-made control images."""
+    slicing = Slicing(batch_size=COUNT, shard_size=COUNT)
+    base = make_run("r")
+    run = type(base)(
+        **{name: getattr(base, name) for name in base.__struct_fields__ if name != "slicing"},
+        slicing={Stage.DETECT: slicing, Stage.GENERATE: slicing},
+    )
+    buffer = io.BytesIO()
+    Image.new("RGB", (64, 64), "white").save(buffer, "PNG")
+    store.put("control", buffer.getvalue())
+    control = Source(name="c.png", identity="c", key="control")
+    items = [
+        Item(id=f"item{n}", prompt=(prompts or ["p"] * COUNT)[n], seed=n + 1, control=control) for n in range(COUNT)
+    ]
+    keys = RunKeys("r")
+    store.put(keys.run, encode(run))
+    store.put(keys.shard(Stage.GENERATE, 0), encode_shard(ShardHeader(first=0, rows=COUNT, needs=[[]]), items))
+    work = GenerateWork(store, Slices(store), settings)
+    work._pipelines[run.generate] = pipeline  # type: ignore[assignment]
+    return work, run
+
+
+def results(work: GenerateWork, run: Run) -> list[Any]:
+    return work.save(run, work.compute(run, work.load(run, 0, None)))
+
+
+def test_a_batch_is_one_pipeline_call(store: Store, settings: Settings) -> None:
+    pipeline = FakePipeline()
+    work, run = make_work(store, settings, pipeline)
+    assert {result.outcome for result in results(work, run)} == {Outcome.DONE}
+    assert pipeline.calls == [COUNT]
+
+
+def test_a_call_that_does_not_fit_is_halved_and_the_size_that_fits_is_remembered(
+    store: Store, settings: Settings
+) -> None:
+    pipeline = FakePipeline(most=2)
+    work, run = make_work(store, settings, pipeline)
+    made = results(work, run)
+    assert pipeline.calls == [6, 3, 1, 1, 1, 1, 1, 1]
+    assert [result.seed for result in made] == [1, 2, 3, 4, 5, 6]
+    pipeline.calls.clear()
+    results(work, run)
+    assert pipeline.calls == [1] * COUNT
+
+
+def test_one_image_that_does_not_fit_goes_back_in_line(store: Store, settings: Settings) -> None:
+    work, run = make_work(store, settings, FakePipeline(most=0))
+    with pytest.raises(OutOfMemory):
+        results(work, run)
+
+
+def test_black_nan_and_withheld_pictures_never_count_as_done(store: Store, settings: Settings) -> None:
+    work, run = make_work(store, settings, FakePipeline(), ["p", "nan", "black", "unsafe", "p", "p"])
+    made = results(work, run)
+    assert [result.reason for result in made] == ["", "nan", "black", "unsafe", "", ""]
+    outcomes = [result.outcome for result in made[1:4]]
+    assert outcomes == [Outcome.FAILED, Outcome.FAILED, Outcome.REJECTED]
+    assert len(list(store.list("runs/r/images/"))) == 3
+
+
+def test_a_picture_made_again_keeps_the_first_writer_s_bytes(store: Store, settings: Settings) -> None:
+    work, run = make_work(store, settings, FakePipeline())
+    store.put(RunKeys("r").image("item0"), b"what another worker wrote")
+    first = results(work, run)[0]
+    assert first.image.sha256 == sha256(b"what another worker wrote")
+
+
+def test_an_image_carries_its_settings(store: Store, settings: Settings) -> None:
+    work, run = make_work(store, settings, FakePipeline(), ["a dancer in grün", *["p"] * 5])
+    stored = results(work, run)[0].image
+    text = Image.open(io.BytesIO(store.get(stored.key))).text
+    assert text["parameters"].startswith("a dancer in grün\nSteps: 20, Sampler: unipc, CFG scale: 7.5, Seed: 1,")
+    assert '"dtype": "float32"' in text["posemill"]
+
+
+def test_a_lost_control_image_fails_its_items_alone(store: Store, settings: Settings) -> None:
+    work, run = make_work(store, settings, FakePipeline())
+    store.delete("control")
+    assert {result.reason for result in results(work, run)} == {"not_found"}

