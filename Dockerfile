@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # Three images from one file: `docker build --target producer | worker-cpu | worker-cuda .`
-# Dependencies come first and the code last, so that a change of code installs no library again.
+# Dependencies come first and the code last, so that a change of code installs no library again. The code is mounted
+# while it is installed and not copied: an image holds it once, as the package, weights included.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -29,8 +30,8 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt -r
 
 # Submits, watches, checks and exports. No torch.
 FROM base AS producer
-COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps . && pip check
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=bind,target=/src,rw \
+    pip install --no-deps /src && pip check
 USER posemill
 WORKDIR /home/posemill
 ENTRYPOINT ["posemill"]
@@ -41,10 +42,10 @@ CMD ["--help"]
 FROM base AS worker-cpu
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip install --no-deps --index-url "${TORCH_INDEX_URL}" -r torch.txt \
+    pip install --no-deps --index-url "${TORCH_INDEX_URL}" -c constraints.txt -r torch.txt \
     && pip install -c constraints.txt -r workers.txt
-COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps . && pip check
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=bind,target=/src,rw \
+    pip install --no-deps /src && pip check
 USER posemill
 WORKDIR /home/posemill
 VOLUME /models
@@ -55,8 +56,8 @@ CMD ["worker", "detect"]
 # Generates. PyPI's torch for Linux brings the CUDA libraries along; the host brings the driver.
 FROM base AS worker-cuda
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt -r workers.txt
-COPY . .
-RUN --mount=type=cache,target=/root/.cache/pip pip install --no-deps . && pip check
+RUN --mount=type=cache,target=/root/.cache/pip --mount=type=bind,target=/src,rw \
+    pip install --no-deps /src && pip check
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER posemill
 WORKDIR /home/posemill

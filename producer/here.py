@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+from pydantic import ValidationError
+
+from posemill.errors import BadInput
 from posemill.settings import Settings
 
 FOLDER = Path(".posemill")
@@ -18,4 +21,8 @@ def local_settings() -> Settings:
         from producer.services import environment_of
 
         os.environ.update(environment_of(read_state(FOLDER / "services.json")))
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"POSEMILL_{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
+        raise BadInput(f"the environment is wrong: {wrong}") from error

@@ -1,11 +1,12 @@
 """Reads manifests row by row: .jsonl, .csv and .parquet, in constant memory."""
 
 import csv
+import itertools
 import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -35,15 +36,24 @@ def read_manifest(path: Path) -> Iterator[ManifestRow]:
 
 def _read_jsonl(path: Path) -> Iterator[ManifestRow]:
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number in itertools.count(1):
+            line = lines.readline(LIMIT_LINE_BYTES + 1)
+            if not line:
+                return
+            _skip_rest_of_line(lines, line)
             content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if content.strip():
                 yield _parse_line(content, f"{path.name}:{number}")
 
 
+def _skip_rest_of_line(lines: BinaryIO, part: bytes) -> None:
+    while part and len(part) > LIMIT_LINE_BYTES and not part.endswith(b"\n"):
+        part = lines.readline(LIMIT_LINE_BYTES + 1)
+
+
 def _parse_line(line: bytes, place: str) -> ManifestRow:
     if len(line) > LIMIT_LINE_BYTES:
-        message = f"the line is {len(line)} bytes long; the limit is {LIMIT_LINE_BYTES}"
+        message = f"the line is too long; the limit is {LIMIT_LINE_BYTES} bytes"
         return ManifestRow(place=place, error=RowError(message, place=place))
     try:
         values = msgspec.json.decode(line)

@@ -119,7 +119,16 @@ class Recipe(Part):
             raise ValueError("the number of images for each source and prompt lies between 1 and 100000")
         if isinstance(seeds, list) and (not seeds or min(seeds) < 0 or max(seeds) >= 2**63):
             raise ValueError("a list of seeds holds at least one, each from 0 to 2**63 - 1")
+        if isinstance(seeds, list) and len(set(seeds)) < len(seeds):
+            raise ValueError("a seed is given twice; it would make the same image twice")
         return seeds
+
+    @field_validator("prompts")
+    @classmethod
+    def _prompts_differ(cls, prompts: list[str]) -> list[str]:
+        if len(set(prompts)) < len(prompts):
+            raise ValueError("a prompt is given twice; ask for more images with seeds")
+        return prompts
 
 
 def read_recipe(recipe: str | Path | dict[str, Any], overrides: tuple[str, ...] = ()) -> dict[str, Any]:

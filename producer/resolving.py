@@ -1,10 +1,12 @@
 """Turns a recipe into the frozen run: named models filled in, revisions pinned, batches sized."""
 
+import re
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 
 from posemill import __version__
+from posemill.errors import BadInput
 from posemill.identity import digest
 from posemill.models import EMBEDDED, MODELS, SchedulerName
 from posemill.names import Stage, queue_name
@@ -19,6 +21,13 @@ CARD_STEPS, CARD_GUIDANCE = 20, 7.5  # for models that are in no table, as in th
 
 def new_run_id(name: str) -> str:
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+
+
+def checked_run_id(run_id: str) -> str:
+    """The run id as it was given. Raises BadInput when it cannot be part of a key."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run_id):
+        raise BadInput(f"run id {run_id!r}: use up to 100 letters, digits, dots, dashes and underscores")
+    return run_id
 
 
 def resolve(recipe: Recipe, values: dict[str, Any], run_id: str) -> Run:

@@ -21,7 +21,7 @@ from producer.intake import Intake, Taken
 from producer.planning import SHARD_ROWS, Expander, Planner, Shard
 from producer.prompts import parse_template
 from producer.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
-from producer.resolving import new_run_id, resolve
+from producer.resolving import checked_run_id, new_run_id, resolve
 from producer.runs import RunHandle
 from producer.sources import Row, find_rows
 
@@ -49,7 +49,7 @@ def submit(
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
     require_conditional_writes(store)
-    run_id = run_id or new_run_id(checked.name)
+    run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
     if store.head(RunKeys(run_id).sealed) is None:
         rows = rows_of(checked, recipe_folder(recipe), store)
         run = _begin(store, resolve(checked, values, run_id))

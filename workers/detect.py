@@ -18,6 +18,7 @@ from workers.pngs import encode_png
 from workers.slices import Slices
 from workers.stage import struct_values, versions
 
+KEPT_DETECTORS = 2  # loaded at once: one network, and the one that only draws
 LIBRARIES = ("controlnet_aux", "torch", "opencv-python-headless", "numpy", "Pillow")
 
 
@@ -65,7 +66,7 @@ class DetectWork:
         for looked in loaded:
             if looked.result or looked.known:
                 continue
-            detector = self._detector(run.detect)
+            detector = self._detector(spec_for(looked.source, run.detect))
             begun = time.monotonic()
             try:
                 looked.detection = detector.detect(looked.content)
@@ -88,7 +89,8 @@ class DetectWork:
         if spec not in self._detectors:
             from workers.placement import choose_device
 
-            self._detectors.clear()
+            if len(self._detectors) >= KEPT_DETECTORS:
+                self._detectors.clear()
             try:
                 self._detectors[spec] = load_detector(spec, device=choose_device(self._settings.device))
             except RecipeError as error:
@@ -105,7 +107,7 @@ class DetectWork:
             looked.result = _failed(number, source, error)
             return looked
         looked.source_sha256 = sha256(looked.content)
-        looked.control = control_digest(looked.source_sha256, run.detect)
+        looked.control = control_digest(looked.source_sha256, spec_for(source, run.detect))
         looked.known = self._known(looked.control)
         return looked
 
@@ -156,6 +158,13 @@ class DetectWork:
             pose=known.keypoints,
             seconds=round(looked.seconds, 4),
         )
+
+
+def spec_for(source: Source, spec: DetectSpec) -> DetectSpec:
+    """A row's ready-made pose is drawn, whatever the run's detector; everything else is looked at."""
+    if source.pose is None or spec.detector == "keypoints":
+        return spec
+    return msgspec.structs.replace(spec, detector="keypoints", weights=None)
 
 
 def read_source(store: Store, source: Source) -> bytes:

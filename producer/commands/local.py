@@ -14,7 +14,8 @@ STAGES = click.argument("stage", type=click.Choice(["detect", "generate"]))
 
 @click.command()
 @click.argument("recipe", type=click.Path(path_type=Path), default="examples/demo.yaml")
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="demo-output", show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="demo-output", show_default=True,
+              help="Where the data set and the contact sheet go.")  # fmt: skip
 def demo(recipe: Path, out: Path) -> None:
     """Run RECIPE (examples/demo.yaml) with services and workers of its own; leave its data set in a folder."""
     from producer.demo import run_demo

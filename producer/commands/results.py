@@ -37,8 +37,9 @@ def check(run_id: str, deep: bool, as_json: bool) -> None:
 @click.command()
 @RUN
 @click.argument("dest", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--format", "form", type=click.Choice(["imagefolder"]), default="imagefolder", show_default=True)
-@click.option("--contact-sheet/--no-contact-sheet", default=True, show_default=True)
+@click.option("--format", "form", type=click.Choice(["imagefolder"]), default="imagefolder", show_default=True,
+              help="Layout of the data set.")  # fmt: skip
+@click.option("--contact-sheet/--no-contact-sheet", default=True, show_default=True, help="Also draw one.")
 @AS_JSON
 def export(run_id: str, dest: Path, form: str, contact_sheet: bool, as_json: bool) -> None:
     """Write RUN's images to the folder DEST as a data set."""

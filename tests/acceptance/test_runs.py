@@ -190,6 +190,18 @@ def test_ready_made_poses_are_drawn_and_used(fleet: Settings, tiny_recipe: dict[
     assert [item.outcome for item in items(handle)] == [Outcome.DONE] * 2
 
 
+def test_a_row_may_bring_its_own_pose_among_photographs(
+    fleet: Settings, tiny_recipe: dict[str, Any], run: RunHandle, photographs: Path, tmp_path: Path
+) -> None:
+    pose = json.loads(run.store.get(sources(run)["astronaut.png"].pose.key))
+    rows = [{"source": str(photographs / "astronaut.png")}, {"pose": pose}]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    handle = make(fleet, tiny_recipe | {"sources": str(tmp_path / "rows.jsonl")}, "mixed")
+    found, drawn = sources(handle).values()
+    assert (drawn.outcome, drawn.people) == (Outcome.DONE, 1)
+    assert handle.store.get(drawn.control.key) == handle.store.get(found.control.key)
+
+
 def test_a_ready_made_control_image_is_used_as_it_is(
     fleet: Settings, tiny_recipe: dict[str, Any], photographs: Path, tmp_path: Path
 ) -> None:

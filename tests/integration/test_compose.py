@@ -167,8 +167,8 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """The redis and storage services, healthy by their own checks."""
     host = Host(tmp_path_factory.mktemp("compose"), free_ports())
     with Supervisor([host.child(name) for name in ("redis", "storage")], log_folder=host.folder / "logs"):
-        wait_until(lambda: host.health("redis").returncode == 0)
-        wait_until(lambda: host.health("storage").returncode == 0)
+        wait_until(lambda: host.health("redis").returncode == 0, seconds=20)
+        wait_until(lambda: host.health("storage").returncode == 0, seconds=20)
         yield host
     remove_sockets(host.ports)
 

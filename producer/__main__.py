@@ -1,0 +1,5 @@
+"""`python -m producer`: the posemill command."""
+
+from producer.cli import main
+
+main()
