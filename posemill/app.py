@@ -1,5 +1,7 @@
 """The Celery app of both sides: the producer sends with it, workers consume with it."""
 
+import ssl
+
 from celery import Celery
 
 from posemill.names import Stage, task_name
@@ -8,6 +10,8 @@ from posemill.names import Stage, task_name
 def make_app(redis_url: str) -> Celery:
     """Celery on Redis as a doorbell: small JSON messages, acked late, no results kept."""
     app = Celery("posemill", broker=redis_url)
+    if redis_url.startswith("rediss://") and "ssl_cert_reqs" not in redis_url:
+        app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}  # kombu alone would take any certificate
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],

@@ -149,6 +149,7 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     height: int = 0
     people: int = 0
     score: float = 0.0  # mean score of the people
+    detector: str = ""  # its name, and the library's version that drew the control image
     control: StoredObject | None = None
     pose: StoredObject | None = None
     seconds: float = 0.0
@@ -167,6 +168,7 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source: int | None = None
     source_name: str = ""
     control: str = ""  # key of the control image
+    detector: str = ""  # that made it; nothing where the control image was ready-made
     columns: dict[str, str] = {}
     image: StoredObject | None = None
     width: int = 0

@@ -135,6 +135,7 @@ def _metadata(sample: Sample, image: str, control: str, pose: str | None) -> dic
         "seed": item.seed,
         "source": item.source_name,
         "source_sha256": source.source_sha256 if source else None,
+        "detector": item.detector,
         "people": source.people if source else None,
         "score": source.score if source else None,
         "width": item.width,

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from posemill.errors import RecipeError
-from posemill.models import local_path
+from posemill.models import EMBEDDED, local_path
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ def pinned(model: str, revision: str | None) -> str | None:
     folder = Path(local_path(model))
     if folder.is_dir():
         return folder_digest(folder)
+    if model.startswith(EMBEDDED):
+        raise RecipeError(f"{model} is not at {folder}, where it is shipped; install posemill again")
     if revision and COMMIT.fullmatch(revision):
         return revision
     if model.startswith((".", "/", "~")) or model.count("/") != 1:

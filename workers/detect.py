@@ -27,6 +27,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
     pose: Pose
     size: tuple[int, int]  # width and height of the control image
+    detector: str  # that drew it, with the library's version
     keypoints: StoredObject
     drawn: StoredObject | None  # None: nobody to draw
 
@@ -97,6 +98,10 @@ class DetectWork:
                 raise RunFault(str(error)) from error
         return self._detectors[spec]
 
+    def _described(self, source: Source, run: Run) -> str:
+        library = versions("controlnet_aux").get("controlnet_aux", "")
+        return f"{spec_for(source, run.detect).detector}, controlnet_aux {library}"
+
     def _load_source(self, run: Run, number: int, source: Source, kept: SourceResult | None) -> Looked:
         looked = Looked(number=number, source=source, result=kept)
         if kept:
@@ -123,25 +128,27 @@ class DetectWork:
         if keypoints is None or (pose.people and drawn is None):
             return None
         size = (document.get("control_width", 0), document.get("control_height", 0))
-        return Known(pose=pose, size=size, keypoints=keypoints, drawn=drawn)
+        detector = document.get("detector", "")
+        return Known(pose=pose, size=size, detector=detector, keypoints=keypoints, drawn=drawn)
 
-    def _write(self, control: str, detection: Detection) -> Known:
+    def _write(self, control: str, detection: Detection, detector: str) -> Known:
         """Store the control image, then its keypoints. Nobody in the picture: keypoints alone, no black image."""
         pose, size, drawn = detection.pose, detection.control.size, None
         if pose.people:
             content = encode_png(detection.control, compress_level=self._settings.png_compress_level)
             drawn, _ = self._store.put_if_absent(control_key(control), content, content_type="image/png")
-        document = to_openpose_json(pose) | {"control_width": size[0], "control_height": size[1]}
+        made = {"control_width": size[0], "control_height": size[1], "detector": detector}
+        document = to_openpose_json(pose) | made
         keypoints, _ = self._store.put_if_absent(
             pose_key(control), msgspec.json.encode(document), content_type="application/json"
         )
-        return Known(pose=pose, size=size, keypoints=keypoints, drawn=drawn)
+        return Known(pose=pose, size=size, detector=detector, keypoints=keypoints, drawn=drawn)
 
     def _result(self, run: Run, looked: Looked) -> SourceResult:
         known = looked.known
         if known is None:
             assert looked.detection is not None
-            known = self._write(looked.control, looked.detection)
+            known = self._write(looked.control, looked.detection, self._described(looked.source, run))
         people = known.pose.people
         reason = reject_reason(known.pose, min_people=run.rules.min_people, max_people=run.rules.max_people)
         return SourceResult(
@@ -154,6 +161,7 @@ class DetectWork:
             height=known.size[1],
             people=len(people),
             score=round(sum(person.score for person in people) / max(1, len(people)), 4),
+            detector=known.detector,
             control=known.drawn,
             pose=known.keypoints,
             seconds=round(looked.seconds, 4),

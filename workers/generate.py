@@ -165,7 +165,8 @@ class GenerateWork:
         if reason:
             outcome = Outcome.REJECTED if reason == "unsafe" else Outcome.FAILED
             return _without_image(item, outcome, reason, UNUSABLE[reason], entry.source)
-        texts = image_texts(item, run.generate, entry.size, made_with)
+        detector = entry.source.detector if entry.source else ""
+        texts = image_texts(item, run.generate, entry.size, {**made_with, "detector": detector})
         content = encode_png(to_image(pixels), compress_level=self._settings.png_compress_level, texts=texts)
         image, _ = self._store.put_if_absent(RunKeys(run.id).image(item.id), content, content_type="image/png")
         return ItemResult(
@@ -177,6 +178,7 @@ class GenerateWork:
             source=item.source,
             source_name=entry.source.name if entry.source else (item.control.name if item.control else ""),
             control=entry.control_name,
+            detector=detector,
             columns=item.columns,
             image=image,
             width=entry.size[0],

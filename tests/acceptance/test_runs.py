@@ -113,6 +113,8 @@ def test_an_image_opens_and_tells_how_it_was_made(run: RunHandle) -> None:
     picture = Image.open(io.BytesIO(run.store.get(item.image.key)))
     assert picture.size == (64, 64)
     assert f"Seed: {item.seed}" in picture.text["parameters"]
+    assert item.detector.startswith("openpose-thin, controlnet_aux 0.")
+    assert item.detector in picture.text["posemill"]
     made_with = records(run, Stage.GENERATE)[0].made_with
     assert made_with["generate"]["base_revision"]
     assert made_with["versions"]["diffusers"]
