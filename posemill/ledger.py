@@ -185,7 +185,7 @@ class Ledger:
         answer: str = self._scripts["commit"](
             keys=[
                 names.run_hash(run_id), keys.done, keys.leases, keys.holders, keys.sent, keys.waiting, keys.blocked,
-                keys.attempts, keys.errors,
+                keys.attempts, keys.errors, keys.delays,
             ],
             args=[stage, batch, counts[Outcome.DONE], counts[Outcome.REJECTED], counts[Outcome.FAILED]],
         )  # fmt: skip
@@ -208,6 +208,26 @@ class Ledger:
             keys=[keys.leases, keys.holders, keys.waiting, keys.attempts, keys.errors],
             args=[batch, fence, delay_seconds, int(refund), error],
         )
+
+    def count_delay(self, run_id: str, stage: Stage, batch: int) -> int:
+        """Note that a transient error puts the batch off; gives how often one has."""
+        return self.redis.hincrby(StageKeys(run_id, stage).delays, str(batch), 1)
+
+    def begin_row(self, run_id: str, stage: Stage, batch: int, row: int) -> int:
+        """Note that a row is begun alone; gives how often it was begun and not ended, this time included."""
+        return self.redis.hincrby(StageKeys(run_id, stage).alone, f"{batch}:{row}", 1)
+
+    def end_row(self, run_id: str, stage: Stage, batch: int, row: int) -> None:
+        self.redis.hdel(StageKeys(run_id, stage).alone, f"{batch}:{row}")
+
+    def require_noeviction(self) -> None:
+        """Refuse a Redis that may throw the queue or the ledger away when its memory is full."""
+        policy = self.redis.info("memory").get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
+            raise ServiceError(
+                f"Redis evicts keys when memory is short (maxmemory-policy {policy}); "
+                "set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction"
+            )
 
     def last_error(self, run_id: str, stage: Stage, batch: int) -> str:
         """Why the batch's last attempt failed; nothing when its worker died without a word."""

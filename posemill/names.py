@@ -114,7 +114,9 @@ class StageKeys:
         self.blocked = f"{root}:blocked"  # zset: batches passed over because their sources are not detected yet
         self.attempts = f"{root}:attempts"  # hash: batch -> attempts begun
         self.errors = f"{root}:errors"  # hash: batch -> why its last attempt failed
+        self.delays = f"{root}:delays"  # hash: batch -> times it was put off by a transient error
+        self.alone = f"{root}:alone"  # hash: batch:row -> times the row was begun alone and not ended
 
     def all(self) -> list[str]:
         zsets = [self.leases, self.sent, self.waiting, self.blocked]
-        return [self.done, *zsets, self.holders, self.attempts, self.errors]
+        return [self.done, *zsets, self.holders, self.attempts, self.errors, self.delays, self.alone]

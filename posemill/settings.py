@@ -18,7 +18,11 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30.0, gt=0)  # without a renewal a batch is taken over after that
     window: int = Field(default=256, ge=1)  # messages on the broker for each run and stage
     tick_seconds: float = Field(default=0.25, gt=0)  # how often the dispatcher looks
-    max_attempts: int = Field(default=4, ge=1)  # of a batch, before its items are recorded as failed
+    max_attempts: int = Field(default=2, ge=1)  # of a batch as a whole; after that its rows are made one by one
+    max_delays: int = Field(default=60, ge=1)  # of a batch by transient errors, before its rows are failed
+    stuck_seconds: float = Field(default=900.0, gt=0)  # without a step of work a worker ends itself
+    deaf_seconds: float = Field(default=120.0, gt=0)  # with messages waiting and none taken it does so too
+    drain_seconds: float = Field(default=60.0, ge=0)  # after SIGTERM, until what is not finished is handed back
     worker_threads: int = Field(default=3, ge=1)  # one computes, the others load and save
     device: str = "auto"  # auto, cpu, mps, cuda or cuda:N
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"

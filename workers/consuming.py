@@ -1,7 +1,11 @@
 """One worker process: consumes one queue, keeps its leases, and stands for election as dispatcher."""
 
 import logging
+import os
 import threading
+from typing import Any
+
+from celery.signals import worker_shutting_down
 
 from posemill.app import make_app
 from posemill.dispatcher import Dispatcher
@@ -9,11 +13,13 @@ from posemill.ledger import open_ledger
 from posemill.names import Stage, queue_name
 from posemill.settings import Settings, worker_id
 from posemill.storage import Store, open_store, require_conditional_writes
+from posemill.window import queue_length
 from workers.heartbeat import Heartbeat
 from workers.leases import LeaseKeeper
 from workers.slices import Slices
 from workers.stage import BatchWork, StageWorker
 from workers.tasks import declare_task
+from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +28,7 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings) -> None:
     """Work until SIGTERM. Raises ServiceError when Redis or storage is not usable at the start."""
     queue = queue or queue_name(stage)
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
+    ledger.require_noeviction()
     require_conditional_writes(store)
     app = make_app(settings.redis_url.get_secret_value())
     keeper = LeaseKeeper(ledger, settings.lease_seconds)
@@ -40,11 +47,18 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings) -> None:
     loops = {
         "leases": keeper.run_until,
         "dispatcher": Dispatcher(store, ledger, app, settings).run_until,
+        "watchdog": Watchdog(
+            settings,
+            held=lambda: len(keeper.held),
+            stepped=lambda: worker.stepped,
+            queued=lambda: queue_length(ledger.redis, queue),
+        ).run_until,
         "heartbeat": Heartbeat(ledger, stage=stage, queue=queue, worker=worker, keeper=keeper).run_until,
     }
     threads = [threading.Thread(target=loop, args=(stopped,), name=name, daemon=True) for name, loop in loops.items()]
     for thread in threads:
         thread.start()
+    worker_shutting_down.connect(lambda **_: begin_to_drain(worker, settings.drain_seconds), weak=False)
     log.info("A %s worker is ready", stage)
     try:
         app.worker_main(_celery_arguments(stage, queue, settings))
@@ -54,7 +68,23 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings) -> None:
             thread.join(timeout=5)
 
 
-def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork:  # type: ignore[type-arg]
+def begin_to_drain(worker: StageWorker, drain_seconds: float) -> None:
+    """Let what is on the device finish; after drain_seconds hand back what is left and end."""
+    log.info("Ending: what is not done in %.0f s is handed back", drain_seconds)
+    worker.drain()
+
+    def end() -> None:
+        try:
+            worker.hand_back()
+        finally:
+            os._exit(0)
+
+    timer = threading.Timer(drain_seconds, end)
+    timer.daemon = True
+    timer.start()
+
+
+def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
     """The stage's own part; only what it needs is imported."""
     if stage is Stage.DETECT:
         from workers.detect import DetectWork

@@ -47,7 +47,7 @@ class Heartbeat:
             {
                 "stage": self._stage,
                 "batches": self._worker.finished,
-                "leases": self._keeper.held,
+                "leases": len(self._keeper.held),
                 "queued": queue_length(self._ledger.redis, self._queue),
                 "idle_seconds": round(time.monotonic() - self._worker.stepped, 1),
             },

@@ -50,8 +50,9 @@ class LeaseKeeper:
                 self._held.discard(lease)
 
     @property
-    def held(self) -> int:
-        return len(self._held)
+    def held(self) -> list[Lease]:
+        with self._lock:
+            return list(self._held)
 
     def run_until(self, stopped: threading.Event) -> None:
         while not stopped.wait(self._lease_seconds / 3):
@@ -59,9 +60,7 @@ class LeaseKeeper:
 
     def renew(self) -> None:
         """Renew once. While Redis is away leases simply age; the ledger decides when it is back."""
-        with self._lock:
-            held = list(self._held)
-        for lease in held:
+        for lease in self.held:
             try:
                 self.confirm(lease)
             except redis.RedisError as error:

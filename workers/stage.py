@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from posemill.errors import LeaseLost, NotFound, PermanentError, PosemillError, RunFault
+from posemill.errors import LeaseLost, NotFound, PermanentError, PosemillError, RunFault, TransientError
 from posemill.ledger import Ledger, Verdict
 from posemill.names import RunKeys, Stage
 from posemill.records import (
@@ -35,24 +35,31 @@ log = logging.getLogger(__name__)
 
 FIRST_DELAY_SECONDS = 1.0  # before a second attempt; doubles with each further one
 LONGEST_DELAY_SECONDS = 60.0
-LOADED = TypeVar("LOADED")
-COMPUTED = TypeVar("COMPUTED")
+ROW_TRIES = 2  # of a row alone, before it is recorded as failed
+ROW = TypeVar("ROW")
 Results = list[SourceResult] | list[ItemResult]
 
 
-class BatchWork(Protocol[LOADED, COMPUTED]):
-    """What a stage does with a batch. All three steps may be called from different threads."""
+class Draining(Exception):
+    """The worker is ending, and the batch has not reached the device yet."""
+
+
+class BatchWork(Protocol[ROW]):
+    """What a stage does with a batch. All three steps may be called from different threads.
+
+    A row on its way is a stage's own record; `compute` and `save` take all of a batch's rows or one alone.
+    """
 
     stage: Stage
 
-    def load(self, run: Run, batch: int, kept: BatchRecord | None) -> LOADED:
+    def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[ROW]:
         """Read what the batch needs; rows that `kept` has as done are not made again."""
 
-    def compute(self, run: Run, loaded: LOADED) -> COMPUTED:
+    def compute(self, run: Run, loaded: list[ROW]) -> list[ROW]:
         """The device's part; called by one thread at a time."""
 
-    def save(self, run: Run, computed: COMPUTED) -> Results:
-        """Encode and upload; gives a result for every row of the batch."""
+    def save(self, run: Run, computed: list[ROW]) -> Results:
+        """Encode and upload; gives a result for every row."""
 
     def failed(self, run: Run, batch: int, error: PosemillError) -> Results:
         """A failed result for every row of the batch."""
@@ -66,7 +73,7 @@ class StageWorker:
 
     def __init__(
         self,
-        work: BatchWork[Any, Any],
+        work: BatchWork[Any],
         *,
         worker: str,
         store: Store,
@@ -83,6 +90,7 @@ class StageWorker:
         self._keeper = keeper
         self._settings = settings
         self._device = threading.Lock()
+        self._draining = False
         self.finished = 0  # batches, for the heartbeat
         self.stepped = time.monotonic()  # the last step of any batch, for the heartbeat
 
@@ -91,50 +99,109 @@ class StageWorker:
         stage = self._work.stage
         extra = {"run_id": run_id, "stage": stage, "batch": batch}
         claim = self._ledger.claim(run_id, stage, batch, self._settings.lease_seconds)
+        self._step()
         if claim.verdict is not Verdict.CLAIMED:
             log.info("Nothing to do: the batch is %s", claim.verdict, extra=extra)
             return
-        self._step()
-        lease = Lease(run_id, stage, batch, claim.fence)
-        with self._keeper.hold(lease):
+        with self._keeper.hold(Lease(run_id, stage, batch, claim.fence)) as lease:
             try:
                 self._attempt(lease, claim.attempt)
             except LeaseLost:
                 log.warning("Another worker took the batch over; its work here is dropped", extra=extra)
+            except Draining:
+                self._ledger.release(run_id, stage, batch, claim.fence, refund=True)
             except RunFault as error:
                 self._pause(lease, error)
+            except TransientError as error:
+                log.warning("Put off: %s", error, extra=extra)
+                self._put_off(lease, claim.attempt, error)
             except Exception as error:  # the task boundary: whatever it was, the batch goes back in line
-                log.warning("Attempt %d failed: %s", claim.attempt, _in_words(error), extra=extra, exc_info=True)
+                log.warning("Attempt %d failed: %s", claim.attempt, in_words(error), extra=extra, exc_info=True)
                 delay_seconds = retry_delay(claim.attempt)
                 self._ledger.release(
-                    run_id, stage, batch, claim.fence, delay_seconds=delay_seconds, error=_in_words(error)
+                    run_id, stage, batch, claim.fence, delay_seconds=delay_seconds, error=in_words(error)
                 )
+
+    def drain(self) -> None:
+        """Start nothing more on the device; batches that have not reached it are handed back."""
+        self._draining = True
+
+    def hand_back(self) -> None:
+        """Give every held batch back at once; its attempt does not count."""
+        for lease in self._keeper.held:
+            self._ledger.release(lease.run_id, lease.stage, lease.batch, lease.fence, refund=True)
 
     def _attempt(self, lease: Lease, attempt: int) -> None:
         run = self._slices.run(lease.run_id)
-        if attempt > self._settings.max_attempts:
-            self._give_up(lease, attempt, run)
+        standing = self._standing(lease) if attempt > 1 else None
+        if standing:
+            self._count(standing)
             return
         try:
-            results = self._make(lease, run)
+            if attempt <= self._settings.max_attempts:
+                results = self._make(lease, run)
+            else:
+                results = self._make_alone(lease, run, attempt)
         except PermanentError as error:
             results = self._work.failed(run, lease.batch, error)
         self._commit(lease, attempt, run, results)
 
-    def _give_up(self, lease: Lease, attempt: int, run: Run) -> None:
-        last = self._ledger.last_error(lease.run_id, lease.stage, lease.batch) or "its worker died at it"
-        given_up = PermanentError(f"given up after {attempt - 1} attempts; the last one: {last}")
-        self._commit(lease, attempt, run, self._work.failed(run, lease.batch, given_up))
-
     def _make(self, lease: Lease, run: Run) -> Results:
         loaded = self._work.load(run, lease.batch, self._kept(lease))
+        return self._make_rows(lease, run, loaded)
+
+    def _make_rows(self, lease: Lease, run: Run, loaded: list[Any]) -> Results:
         self._step()
         with self._device:
+            if self._draining:
+                raise Draining
             lease.require()
             computed = self._work.compute(run, loaded)
         self._step()
         lease.require()
         return self._work.save(run, computed)
+
+    def _make_alone(self, lease: Lease, run: Run, attempt: int) -> Results:
+        """Row by row, so that one that kills its worker or cannot be made takes no neighbour along."""
+        last = self._ledger.last_error(lease.run_id, lease.stage, lease.batch) or "its worker died without a word"
+        failed = self._work.failed(run, lease.batch, PermanentError(f"given up after {attempt - 1} attempts; {last}"))
+        if attempt > self._settings.max_attempts + ROW_TRIES * len(failed) + 1:
+            return failed
+        loaded = self._work.load(run, lease.batch, self._kept(lease))
+        results: list[Any] = []
+        for row, entry in enumerate(loaded):
+            results += self._make_row(lease, run, row, entry) or [failed[row]]
+        return results
+
+    def _make_row(self, lease: Lease, run: Run, row: int, entry: Any) -> Results:
+        """The row's result; nothing when it has had its tries."""
+        place = (lease.run_id, lease.stage, lease.batch, row)
+        if self._ledger.begin_row(*place) > ROW_TRIES:
+            return []
+        try:
+            results = self._make_rows(lease, run, [entry])
+        except (LeaseLost, Draining, RunFault, TransientError):
+            self._ledger.end_row(*place)
+            raise
+        except Exception as error:  # alone, it is this row's own
+            extra = {"run_id": lease.run_id, "stage": lease.stage, "batch": lease.batch}
+            log.warning("Row %d failed alone: %s", row, in_words(error), extra=extra, exc_info=True)
+            results = self._work.failed(run, lease.batch, PermanentError(in_words(error)))[row : row + 1]
+        self._ledger.end_row(*place)
+        return results
+
+    def _put_off(self, lease: Lease, attempt: int, error: TransientError) -> None:
+        """Try again later; the attempt does not count, but the delays do."""
+        delays = self._ledger.count_delay(lease.run_id, lease.stage, lease.batch)
+        if delays <= self._settings.max_delays:
+            self._ledger.release(
+                lease.run_id, lease.stage, lease.batch, lease.fence,
+                delay_seconds=retry_delay(delays), refund=True, error=str(error),
+            )  # fmt: skip
+            return
+        run = self._slices.run(lease.run_id)
+        given_up = PermanentError(f"given up after {delays - 1} delays; the last one: {error}")
+        self._commit(lease, attempt, run, self._work.failed(run, lease.batch, given_up))
 
     def _step(self) -> None:
         self.stepped = time.monotonic()
@@ -162,8 +229,18 @@ class StageWorker:
             made_with=self._work.made_with(run),
             **rows,  # type: ignore[arg-type]
         )
-        standing = write_record(self._store, record)
-        self._ledger.commit(lease.run_id, lease.stage, lease.batch, standing.counts)
+        self._count(write_record(self._store, record))
+
+    def _standing(self, lease: Lease) -> BatchRecord | None:
+        """The batch's record, where an earlier attempt wrote it and died before it was counted."""
+        try:
+            content = self._store.get(RunKeys(lease.run_id).record(lease.stage, lease.batch))
+        except NotFound:
+            return None
+        return decode(content, BatchRecord)
+
+    def _count(self, standing: BatchRecord) -> None:
+        self._ledger.commit(standing.run_id, standing.stage, standing.batch, standing.counts)
         self.finished += 1
         self._step()
 
@@ -195,7 +272,7 @@ def retry_delay(attempt: int) -> float:
     return float(delay * random.uniform(0.75, 1.25))
 
 
-def _in_words(error: Exception) -> str:
+def in_words(error: Exception) -> str:
     return str(error) if isinstance(error, PosemillError) else f"{type(error).__name__}: {error}"
 
 

@@ -1,5 +1,6 @@
 """Claim, load, compute, save, commit: with real Redis and S3 and a stand-in for the device."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -25,33 +26,33 @@ class Work:
     stage = Stage.DETECT
 
     def __init__(self) -> None:
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
+        self.culprit: int | None = None  # the only row that raises it
         self.computed = 0
         self.kept: BatchRecord | None = None
         self.before_save = lambda: None
 
-    def load(self, run: Run, batch: int, kept: BatchRecord | None) -> int:
+    def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[int]:
         self.kept = kept
-        return batch
+        return [2 * batch, 2 * batch + 1]
 
-    def compute(self, run: Run, loaded: int) -> int:
+    def compute(self, run: Run, loaded: list[int]) -> list[int]:
         self.computed += 1
-        if self.error:
+        if self.error and (self.culprit is None or self.culprit in loaded):
             raise self.error
         return loaded
 
-    def save(self, run: Run, computed: int) -> list[SourceResult]:
+    def save(self, run: Run, computed: list[int]) -> list[SourceResult]:
         self.before_save()
         return self._results(computed, Outcome.DONE, "")
 
     def failed(self, run: Run, batch: int, error: PosemillError) -> list[SourceResult]:
-        return self._results(batch, Outcome.FAILED, str(error))
+        return self._results([2 * batch, 2 * batch + 1], Outcome.FAILED, str(error))
 
     def made_with(self, run: Run) -> dict[str, Any]:
         return {"by": "a test"}
 
-    def _results(self, batch: int, outcome: Outcome, message: str) -> list[SourceResult]:
-        numbers = (2 * batch, 2 * batch + 1)
+    def _results(self, numbers: list[int], outcome: Outcome, message: str) -> list[SourceResult]:
         return [SourceResult(source=n, name=f"{n}.png", outcome=outcome, message=message) for n in numbers]
 
 
@@ -101,7 +102,7 @@ def test_the_record_that_stands_is_the_one_that_counts(
 ) -> None:
     first = BatchRecord(
         run_id=RUN, stage=Stage.DETECT, batch=0, attempt=1, worker="first", finished_at="", made_with={},
-        sources=work._results(0, Outcome.FAILED, "as the first writer saw it"),
+        sources=work._results([0, 1], Outcome.FAILED, "as the first writer saw it"),
     )  # fmt: skip
     store.put(RunKeys(RUN).record(Stage.DETECT, 0), encode(first))
     worker(work, store, ledger, settings, "second").do(RUN, 0)
@@ -118,17 +119,67 @@ def test_a_transient_error_sends_the_batch_back_with_a_delay(
     assert (counts.waiting, counts.leased, counts.finished) == (1, 0, 0)
 
 
-def test_a_batch_that_keeps_failing_is_given_up_with_its_last_error(
+def again(worker: StageWorker, ledger: Ledger, times: int) -> None:
+    """Deliver the batch's message `times` times, as if all delays and leases were over."""
+    for _ in range(times):
+        with contextlib.suppress(Killed):
+            worker.do(RUN, 0)
+        ledger.redis.delete(*(f"posemill:run:{RUN}:detect:{name}" for name in ("waiting", "leases", "holders")))
+
+
+class Killed(BaseException):
+    """Ends a worker as SIGKILL does: nothing after it is done."""
+
+
+def test_a_row_that_cannot_be_made_fails_alone_with_its_error_and_its_neighbour_is_done(
     work: Work, store: Store, ledger: Ledger, settings: Settings
 ) -> None:
-    work.error = RuntimeError("boom")
-    hasty = worker(work, store, ledger, settings.model_copy(update={"max_attempts": 2}))
-    for _ in range(3):
-        hasty.do(RUN, 0)
-        ledger.redis.delete(f"posemill:run:{RUN}:detect:waiting")  # the delays are over
-    assert work.computed == 2
-    assert "boom" in record(store).sources[0].message
-    assert ledger.snapshot(RUN).stages[Stage.DETECT].failed == 2
+    work.error, work.culprit = RuntimeError("boom"), 1
+    again(worker(work, store, ledger, settings), ledger, 3)
+    good, bad = record(store).sources
+    assert (good.outcome, bad.outcome) == (Outcome.DONE, Outcome.FAILED)
+    assert "boom" in bad.message
+
+
+def test_a_row_that_kills_its_worker_is_found_and_its_neighbour_is_done(
+    work: Work, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    work.error, work.culprit = Killed(), 0
+    again(worker(work, store, ledger, settings), ledger, 5)
+    bad, good = record(store).sources
+    assert (bad.outcome, good.outcome) == (Outcome.FAILED, Outcome.DONE)
+    assert "given up after 4 attempts" in bad.message
+
+
+def test_transient_errors_cost_no_attempt_until_there_were_too_many(
+    work: Work, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    work.error = TransientError("storage is away")
+    again(worker(work, store, ledger, settings.model_copy(update={"max_delays": 5})), ledger, 5)
+    assert store.head(RunKeys(RUN).record(Stage.DETECT, 0)) is None
+    again(worker(work, store, ledger, settings.model_copy(update={"max_delays": 5})), ledger, 1)
+    assert "after 5 delays" in record(store).sources[0].message
+
+
+def test_a_record_whose_writer_died_before_counting_is_counted_without_working_again(
+    work: Work, store: Store, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "commit", lambda *_: (_ for _ in ()).throw(Killed()))
+        again(worker(work, store, ledger, settings), ledger, 1)
+    assert ledger.snapshot(RUN).stages[Stage.DETECT].finished == 0
+    again(worker(work, store, ledger, settings), ledger, 1)
+    assert (work.computed, ledger.snapshot(RUN).stages[Stage.DETECT].done) == (1, 2)
+
+
+def test_a_worker_that_is_ending_hands_back_what_has_not_reached_the_device(
+    work: Work, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    ending = worker(work, store, ledger, settings)
+    ending.drain()
+    ending.do(RUN, 0)
+    assert work.computed == 0
+    assert ledger.claim(RUN, Stage.DETECT, 0, 30).attempt == 1
 
 
 def test_a_permanent_error_is_recorded_at_once(work: Work, store: Store, ledger: Ledger, settings: Settings) -> None:
