@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check embedded clean
+.PHONY: demo test check chaos embedded clean
 
 demo: $(INSTALLED)
 	$(BIN)/posemill demo examples/demo.yaml --out demo-output
@@ -16,6 +16,9 @@ check: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+chaos: $(INSTALLED)
+	$(BIN)/python -m tests.chaos
 
 embedded: $(INSTALLED)
 	$(BIN)/python -m tools.embedded train

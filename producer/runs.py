@@ -1,11 +1,13 @@
 """A handle on a submitted run: watch it, steer it, wait for it."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 
 import msgspec
+import redis
 
-from posemill.errors import NotFound, RunFault
+from posemill.errors import NotFound, RunFault, TransientError
 from posemill.ledger import Ledger, Snapshot, open_ledger
 from posemill.names import RunKeys, Stage
 from posemill.rebuild import flagged_records, read_plan, read_progress, read_run, read_state, rebuild
@@ -25,6 +27,8 @@ from posemill.records import (
 from posemill.settings import Settings
 from posemill.storage import Store, open_store
 from producer.pace import remaining_seconds
+
+log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 ENDED = (RunState.COMPLETE, RunState.CANCELLED)
@@ -69,24 +73,31 @@ class RunHandle:
         return Status(snapshot=snapshot, remaining_seconds=remaining_seconds(snapshot, self.ledger.pace(self.id)))
 
     def wait(self, *, timeout_seconds: float | None = None, report: Callable[[Status], None] | None = None) -> Status:
-        """Block until the run has ended. A ledger lost on the way is rebuilt.
+        """Block until the run has ended. While Redis or storage is away it waits; a ledger lost is rebuilt.
 
         Raises TimeoutError after timeout_seconds, and RunFault when a fault has paused the run.
         """
         deadline = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
         while True:
-            if self.ledger.state(self.id) is None:
-                rebuild(self.store, self.ledger, self.id)
-            status = self.status()
-            if report:
+            try:
+                status = self._look()
+            except (redis.ConnectionError, redis.TimeoutError, TransientError) as error:
+                log.warning("Cannot look at the run now: %s", error, extra={"run_id": self.id})
+                status = None
+            if status and report:
                 report(status)
-            if status.snapshot.state in ENDED:
+            if status and status.snapshot.state in ENDED:
                 return status
-            if status.snapshot.state is RunState.PAUSED and status.snapshot.reason:
+            if status and status.snapshot.state is RunState.PAUSED and status.snapshot.reason:
                 raise RunFault(f"run {self.id!r} is paused: {status.snapshot.reason}")
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"run {self.id!r} has not ended after {timeout_seconds} s")
             time.sleep(POLL_SECONDS)
+
+    def _look(self) -> Status:
+        if self.ledger.state(self.id) is None:
+            rebuild(self.store, self.ledger, self.id)
+        return self.status()
 
     # steering -----------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from celery.signals import worker_shutting_down
@@ -21,11 +22,15 @@ from workers.stage import BatchWork, StageWorker
 from workers.tasks import declare_task
 from workers.watchdog import Watchdog
 
+MakeWork = Callable[[Stage, Store, Slices, Settings], BatchWork[Any]]
 log = logging.getLogger(__name__)
 
 
-def consume(stage: Stage, *, queue: str | None, settings: Settings) -> None:
-    """Work until SIGTERM. Raises ServiceError when Redis or storage is not usable at the start."""
+def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: MakeWork | None = None) -> None:
+    """Work until SIGTERM; `make_work` replaces the stage's own part.
+
+    Raises ServiceError when Redis or storage is not usable at the start.
+    """
     queue = queue or queue_name(stage)
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
     ledger.require_noeviction()
@@ -34,7 +39,7 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings) -> None:
     keeper = LeaseKeeper(ledger, settings.lease_seconds)
     slices = Slices(store)
     worker = StageWorker(
-        make_work(stage, store, slices, settings),
+        (make_work or make_stage_work)(stage, store, slices, settings),
         worker=worker_id(),
         store=store,
         ledger=ledger,
@@ -84,15 +89,21 @@ def begin_to_drain(worker: StageWorker, drain_seconds: float) -> None:
     timer.start()
 
 
-def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
-    """The stage's own part; only what it needs is imported."""
+def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
+    """The stage's own part; only the libraries that it needs are imported."""
     if stage is Stage.DETECT:
         from workers.detect import DetectWork
+        from workers.detectors import load_detector
+        from workers.placement import choose_device
 
-        return DetectWork(store, slices, settings)
+        device = choose_device(settings.device)
+        return DetectWork(store, slices, settings, load_detector=lambda spec: load_detector(spec, device=device))
     from workers.generate import GenerateWork
+    from workers.pipelines import load_pipeline
+    from workers.placement import choose_placement
 
-    return GenerateWork(store, slices, settings)
+    placement = choose_placement(settings)
+    return GenerateWork(store, slices, settings, load_pipeline=lambda spec: load_pipeline(spec, placement))
 
 
 def _celery_arguments(stage: Stage, queue: str, settings: Settings) -> list[str]:

@@ -1,6 +1,7 @@
 """The detect stage: source image to control image and keypoints, each kept under its content's digest."""
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ from posemill.records import BatchRecord, Outcome, Run, Source, SourceResult, St
 from posemill.settings import Settings
 from posemill.specs import DetectSpec
 from posemill.storage import Store
-from workers.detectors import Detection, Detector, load_detector, reject_reason
+from workers.detectors import Detection, Detector, reject_reason
 from workers.pngs import encode_png
 from workers.slices import Slices
 from workers.stage import struct_values, versions
@@ -51,10 +52,13 @@ class DetectWork:
 
     stage = Stage.DETECT
 
-    def __init__(self, store: Store, slices: Slices, settings: Settings) -> None:
+    def __init__(
+        self, store: Store, slices: Slices, settings: Settings, *, load_detector: Callable[[DetectSpec], Detector]
+    ) -> None:
         self._store = store
         self._slices = slices
         self._settings = settings
+        self._load_detector = load_detector
         self._detectors: dict[DetectSpec, Detector] = {}
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[Looked]:
@@ -88,12 +92,10 @@ class DetectWork:
 
     def _detector(self, spec: DetectSpec) -> Detector:
         if spec not in self._detectors:
-            from workers.placement import choose_device
-
             if len(self._detectors) >= KEPT_DETECTORS:
                 self._detectors.clear()
             try:
-                self._detectors[spec] = load_detector(spec, device=choose_device(self._settings.device))
+                self._detectors[spec] = self._load_detector(spec)
             except RecipeError as error:
                 raise RunFault(str(error)) from error
         return self._detectors[spec]

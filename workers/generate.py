@@ -4,6 +4,7 @@ import io
 import logging
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,10 +19,9 @@ from posemill.records import BatchRecord, Item, ItemResult, Outcome, Run, Source
 from posemill.settings import Settings
 from posemill.specs import GenerateSpec
 from posemill.storage import Store
+from workers.calls import Call, Pictures, Pipeline
 from workers.detect import read_source
 from workers.pictures import decode_picture
-from workers.pipelines import Call, Pictures, Pipeline, load_pipeline
-from workers.placement import choose_placement
 from workers.pngs import encode_png, image_texts, to_image
 from workers.sizes import fitted, picture_size
 from workers.slices import Slices
@@ -54,11 +54,13 @@ class GenerateWork:
 
     stage = Stage.GENERATE
 
-    def __init__(self, store: Store, slices: Slices, settings: Settings) -> None:
+    def __init__(
+        self, store: Store, slices: Slices, settings: Settings, *, load_pipeline: Callable[[GenerateSpec], Pipeline]
+    ) -> None:
         self._store = store
         self._slices = slices
         self._settings = settings
-        self._placement = choose_placement(settings)
+        self._load_pipeline = load_pipeline
         self._pipelines: dict[GenerateSpec, Pipeline] = {}
         self._most: dict[tuple[GenerateSpec, tuple[int, int]], int] = {}  # images that fit on the device at once
 
@@ -96,9 +98,7 @@ class GenerateWork:
         return {
             "generate": struct_values(run.generate),
             "detect": struct_values(run.detect),
-            "revisions": pipeline.revisions if pipeline else {},
-            "device": self._placement.device,
-            "dtype": self._placement.dtype,
+            **(pipeline.made_with if pipeline else {}),
             "batch_size": run.slicing[Stage.GENERATE].batch_size,
             "versions": versions(*LIBRARIES),
         }
@@ -155,7 +155,7 @@ class GenerateWork:
     def _pipeline(self, spec: GenerateSpec) -> Pipeline:
         if spec not in self._pipelines:
             self._pipelines.clear()
-            self._pipelines[spec] = load_pipeline(spec, self._placement)
+            self._pipelines[spec] = self._load_pipeline(spec)
         return self._pipelines[spec]
 
     def _save_item(self, run: Run, entry: Wanted, made_with: dict[str, Any]) -> ItemResult:

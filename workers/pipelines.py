@@ -1,21 +1,18 @@
 """diffusers' ControlNet pipeline: the only file that imports diffusers."""
 
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import diffusers
-import msgspec
 import numpy as np
 import torch
 from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
-from numpy.typing import NDArray
-from PIL import Image
 
 from posemill.errors import OutOfMemory, RunFault
 from posemill.models import SchedulerName, local_path
 from posemill.specs import GenerateSpec
+from workers.calls import Call, Pictures
 from workers.placement import Placement
 
 log = logging.getLogger(__name__)
@@ -30,29 +27,16 @@ SCHEDULERS = {
 }
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pipeline call is asked for; all lists have one entry an image."""
-
-    prompts: Sequence[str]
-    negative_prompts: Sequence[str]
-    controls: Sequence[Image.Image]
-    seeds: Sequence[int]
-    size: tuple[int, int]  # width and height, pixels
-
-
-class Pictures(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pipeline call gave."""
-
-    pixels: NDArray[np.float32]  # [image, height, width, RGB], 0..1; NaN where the VAE overflowed
-    unsafe: list[bool]  # the safety checker's verdict; all False without it
-
-
-class Pipeline:
+class DiffusersPipeline:
     """A resident pipeline; to be called by one thread at a time."""
 
-    def __init__(self, pipe: Any, revisions: dict[str, str | None]) -> None:
+    def __init__(self, pipe: Any, placement: Placement, revisions: dict[str, str | None]) -> None:
         self._pipe = pipe
-        self.revisions = revisions
+        self.made_with: dict[str, object] = {
+            "device": placement.device,
+            "dtype": placement.dtype,
+            "revisions": revisions,
+        }
 
     def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
         """Make one image for each prompt. Raises OutOfMemory when the device cannot hold so many."""
@@ -78,7 +62,7 @@ class Pipeline:
         return Pictures(pixels=np.asarray(output.images, dtype=np.float32), unsafe=[bool(flag) for flag in unsafe])
 
 
-def load_pipeline(spec: GenerateSpec, placement: Placement) -> Pipeline:
+def load_pipeline(spec: GenerateSpec, placement: Placement) -> DiffusersPipeline:
     """Load a base and its ControlNet from the hub or from folders in diffusers' layout, safetensors only.
 
     Raises RunFault when they cannot be loaded.
@@ -96,7 +80,7 @@ def load_pipeline(spec: GenerateSpec, placement: Placement) -> Pipeline:
         base.to(placement.device)
     revisions = {"base": _revision(base) or spec.base_revision,
                  "controlnet": _revision(controlnet) or spec.controlnet_revision}  # fmt: skip
-    return Pipeline(base, revisions)
+    return DiffusersPipeline(base, placement, revisions)
 
 
 def _load(spec: GenerateSpec, dtype: torch.dtype) -> tuple[Any, Any]:

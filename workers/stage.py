@@ -107,7 +107,8 @@ class StageWorker:
             try:
                 self._attempt(lease, claim.attempt)
             except LeaseLost:
-                log.warning("Another worker took the batch over; its work here is dropped", extra=extra)
+                log.warning("The batch was taken over, or its run cancelled; the work here is dropped", extra=extra)
+                self._ledger.release(run_id, stage, batch, claim.fence, refund=True)  # nothing if taken over
             except Draining:
                 self._ledger.release(run_id, stage, batch, claim.fence, refund=True)
             except RunFault as error:

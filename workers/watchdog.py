@@ -38,7 +38,8 @@ class Watchdog:
         self._heard = clock()  # when the queue was last seen empty
 
     def run_until(self, stopped: threading.Event) -> None:
-        while not stopped.wait(LOOK_SECONDS):
+        shortest = min(self._settings.stuck_seconds, self._settings.deaf_seconds)
+        while not stopped.wait(min(LOOK_SECONDS, shortest / 4)):
             self.look()
 
     def look(self) -> None:

@@ -1,13 +1,11 @@
-"""The generate stage around its pipeline: what counts as done, and what happens when memory is short."""
+"""The generate stage around its pipeline, in real storage: what counts as done and what is written."""
 
 import io
 from typing import Any
 
 import numpy as np
-import pytest
 from PIL import Image
 
-from posemill.errors import OutOfMemory
 from posemill.identity import sha256
 from posemill.names import RunKeys, Stage
 from posemill.records import Item, Outcome, Run, ShardHeader, Slicing, Source, encode, encode_shard
@@ -15,25 +13,22 @@ from posemill.settings import Settings
 from posemill.specs import GenerateSpec
 from posemill.storage import Store
 from tests.planned import make_run
+from workers.calls import Call, Pictures
 from workers.generate import GenerateWork
-from workers.pipelines import Call, Pictures
 from workers.slices import Slices
 
 COUNT = 6
 
 
 class FakePipeline:
-    """Holds at most `most` images and paints each in a grey that its seed chooses; NaN and black on wish."""
+    """Paints each image in a grey that its seed chooses; NaN and black on wish."""
 
-    def __init__(self, most: int = 100) -> None:
-        self.most = most
+    def __init__(self) -> None:
         self.calls: list[int] = []
-        self.revisions: dict[str, str | None] = {}
+        self.made_with: dict[str, object] = {"device": "none", "dtype": "float32"}
 
     def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
         self.calls.append(len(call.prompts))
-        if len(call.prompts) > self.most:
-            raise OutOfMemory("too many")
         grey = {"nan": np.nan, "black": 0.0}
         pixels = [
             np.full((8, 8, 3), grey.get(p, s / 10), np.float32) for p, s in zip(call.prompts, call.seeds, strict=True)
@@ -61,9 +56,7 @@ def make_work(
     keys = RunKeys("r")
     store.put(keys.run, encode(run))
     store.put(keys.shard(Stage.GENERATE, 0), encode_shard(ShardHeader(first=0, rows=COUNT, needs=[[]]), items))
-    work = GenerateWork(store, Slices(store), settings)
-    work._pipelines[run.generate] = pipeline  # type: ignore[assignment]
-    return work, run
+    return GenerateWork(store, Slices(store), settings, load_pipeline=lambda spec: pipeline), run
 
 
 def results(work: GenerateWork, run: Run) -> list[Any]:
@@ -75,25 +68,6 @@ def test_a_batch_is_one_pipeline_call(store: Store, settings: Settings) -> None:
     work, run = make_work(store, settings, pipeline)
     assert {result.outcome for result in results(work, run)} == {Outcome.DONE}
     assert pipeline.calls == [COUNT]
-
-
-def test_a_call_that_does_not_fit_is_halved_and_the_size_that_fits_is_remembered(
-    store: Store, settings: Settings
-) -> None:
-    pipeline = FakePipeline(most=2)
-    work, run = make_work(store, settings, pipeline)
-    made = results(work, run)
-    assert pipeline.calls == [6, 3, 1, 1, 1, 1, 1, 1]
-    assert [result.seed for result in made] == [1, 2, 3, 4, 5, 6]
-    pipeline.calls.clear()
-    results(work, run)
-    assert pipeline.calls == [1] * COUNT
-
-
-def test_one_image_that_does_not_fit_goes_back_in_line(store: Store, settings: Settings) -> None:
-    work, run = make_work(store, settings, FakePipeline(most=0))
-    with pytest.raises(OutOfMemory):
-        results(work, run)
 
 
 def test_black_nan_and_withheld_pictures_never_count_as_done(store: Store, settings: Settings) -> None:

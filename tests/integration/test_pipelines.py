@@ -10,7 +10,8 @@ from posemill.errors import RunFault
 from posemill.models import SchedulerName
 from posemill.settings import Settings
 from posemill.specs import GenerateSpec
-from workers.pipelines import SCHEDULERS, Call, Pipeline, load_pipeline
+from workers.calls import Call
+from workers.pipelines import SCHEDULERS, DiffusersPipeline, load_pipeline
 from workers.placement import Placement, choose_placement
 
 CPU = Placement(device="cpu", dtype="float32", attention="auto", cpu_offload=False)
@@ -33,18 +34,18 @@ def call(*numbers: int, size: tuple[int, int] = (64, 64)) -> Call:
 
 
 @pytest.fixture(scope="module")
-def pipeline(tiny_model: Path) -> Pipeline:
+def pipeline(tiny_model: Path) -> DiffusersPipeline:
     return load_pipeline(spec(tiny_model), CPU)
 
 
-def test_an_image_does_not_depend_on_its_neighbours_in_the_batch(pipeline: Pipeline, tiny_model: Path) -> None:
+def test_an_image_does_not_depend_on_its_neighbours_in_the_batch(pipeline: DiffusersPipeline, tiny_model: Path) -> None:
     together = pipeline(call(0, 1, 2), spec(tiny_model)).pixels
     alone = pipeline(call(1), spec(tiny_model)).pixels
     assert together.shape == (3, 64, 64, 3)
     np.testing.assert_allclose(together[1], alone[0], atol=1e-4)
 
 
-def test_seed_prompt_and_control_image_each_change_the_picture(pipeline: Pipeline, tiny_model: Path) -> None:
+def test_seed_prompt_and_control_image_each_change_the_picture(pipeline: DiffusersPipeline, tiny_model: Path) -> None:
     first = call(0)
     changed = [
         Call(prompts=first.prompts, negative_prompts=[""], controls=first.controls, seeds=[1], size=first.size),
@@ -59,7 +60,7 @@ def test_seed_prompt_and_control_image_each_change_the_picture(pipeline: Pipelin
         assert np.abs(pipeline(other, spec(tiny_model)).pixels - picture).max() > 1e-3
 
 
-def test_pictures_have_the_size_that_was_asked_for(pipeline: Pipeline, tiny_model: Path) -> None:
+def test_pictures_have_the_size_that_was_asked_for(pipeline: DiffusersPipeline, tiny_model: Path) -> None:
     assert pipeline(call(0, size=(96, 64)), spec(tiny_model)).pixels.shape == (1, 64, 96, 3)
 
 

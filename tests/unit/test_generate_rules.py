@@ -71,13 +71,12 @@ def compute(work: GenerateWork, *batch: Wanted) -> list[int]:
 
 
 @pytest.fixture
-def on_device(monkeypatch):
+def on_device():
     """A stage whose device holds so many images at once."""
 
     def place(holds: int) -> tuple[GenerateWork, Device]:
         device = Device(holds)
-        monkeypatch.setattr(generate, "load_pipeline", lambda spec, placement: device)
-        return GenerateWork(store=None, slices=None, settings=Settings(device="cpu")), device
+        return GenerateWork(store=None, slices=None, settings=Settings(), load_pipeline=lambda spec: device), device
 
     return place
 

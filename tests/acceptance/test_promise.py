@@ -1,0 +1,108 @@
+"""Nothing lost, nothing twice: real Redis, S3 and worker processes, a stand-in for the models (tests/chaos)."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from posemill.app import make_app, send_batches
+from posemill.ledger import Ledger
+from posemill.names import RunKeys, Stage, queue_name
+from posemill.records import BatchRecord, ItemResult, Outcome, decode
+from posemill.settings import Settings
+from posemill.storage import Store
+from posemill.supervisor import Supervisor
+from producer.checking import check
+from producer.runs import RunHandle
+from producer.submission import submit
+from tests.chaos.runs import chaos_workers, recipe, write_sources
+from tests.chaos.worker import BLACK, ERROR, HANG, KILL, NAN
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def workers(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
+    monkeypatch.setenv("POSEMILL_LEASE_SECONDS", "2")
+    monkeypatch.setenv("POSEMILL_STUCK_SECONDS", "3")
+    monkeypatch.chdir(ROOT)
+    supervisor = chaos_workers(tmp_path / "logs", generate=2)
+    supervisor.start()
+    yield supervisor
+    supervisor.stop(timeout_seconds=0)
+
+
+def results(store: Store, run_id: str) -> list[ItemResult]:
+    records = [decode(store.get(info.key), BatchRecord) for info in store.list(RunKeys(run_id).records(Stage.GENERATE))]
+    return [item for record in records for item in record.items]
+
+
+def test_a_data_set_made_under_faults_is_the_calm_one_byte_for_byte() -> None:
+    command = [sys.executable, "-m", "tests.chaos", "--sources", "25", "--kills", "4", "--seed", "3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report["items"] == 200
+    assert (report["lost"], report["duplicated"], report["differing"]) == (0, 0, 0)
+    assert report["faults"]["kill_worker"] == 4
+    assert done.returncode == 0
+
+
+def test_items_that_cannot_be_made_are_recorded_and_their_neighbours_are_done(
+    settings: Settings, store: Store, workers: Supervisor, tmp_path: Path
+) -> None:
+    wanted = recipe(write_sources(tmp_path / "in", 2), prompts=["good", KILL, ERROR, BLACK, NAN, HANG], seeds=1)
+    handle = submit(wanted, run_id="trouble", settings=settings)
+    handle.wait(timeout_seconds=150)
+    found = results(store, "trouble")
+    assert {item.prompt for item in found if item.outcome is Outcome.DONE} == {"good"}
+    failed = {item.prompt: item.message for item in found if item.outcome is Outcome.FAILED}
+    assert failed.keys() == {KILL, ERROR, BLACK, NAN, HANG}
+    assert "given up after" in failed[KILL]
+    assert "cannot be made" in failed[ERROR]
+    assert check(store, "trouble", deep=True).complete
+
+
+def test_a_stopped_worker_s_batch_is_taken_over_and_its_late_commit_changes_nothing(
+    settings: Settings, store: Store, ledger: Ledger, workers: Supervisor, tmp_path: Path
+) -> None:
+    handle = submit(recipe(write_sources(tmp_path / "in", 60)), run_id="stopped", settings=settings)
+    wait_until(lambda: handle.status().snapshot.stages[Stage.GENERATE].leased > 0, seconds=60)
+    stopped = workers.pid("generate-0") or 0
+    os.kill(stopped, signal.SIGSTOP)
+    try:
+        handle.wait(timeout_seconds=90)
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    before = {info.key: info.etag for info in store.list(RunKeys("stopped").root)}
+    wait_until(lambda: any(worker.endswith(f":{stopped}") for worker in ledger.workers()), seconds=30)
+    assert handle.status().snapshot.stages[Stage.GENERATE].done == 480
+    assert {info.key: info.etag for info in store.list(RunKeys("stopped").root)} == before
+
+
+def test_messages_that_are_repeated_or_garbage_change_nothing(
+    settings: Settings, store: Store, ledger: Ledger, workers: Supervisor, tmp_path: Path
+) -> None:
+    handle: RunHandle = submit(recipe(write_sources(tmp_path / "in", 4)), run_id="noise", settings=settings)
+    app = make_app(settings.redis_url.get_secret_value())
+    send_batches(app, Stage.GENERATE, queue_name(Stage.GENERATE), "noise", [0] * 10)
+    send_batches(app, Stage.GENERATE, queue_name(Stage.GENERATE), "nobody's run", [0])
+    app.close()
+    ledger.redis.lpush(queue_name(Stage.DETECT), b"\x80\x04no message")
+    assert handle.wait(timeout_seconds=60).snapshot.stages[Stage.GENERATE].done == 32
+    assert check(store, "noise").complete
+
+
+def test_cancelling_stops_every_worker_within_seconds(
+    settings: Settings, ledger: Ledger, workers: Supervisor, tmp_path: Path
+) -> None:
+    handle = submit(recipe(write_sources(tmp_path / "in", 100), seeds=50), run_id="long", settings=settings)
+    wait_until(lambda: handle.status().snapshot.stages[Stage.GENERATE].batches_done > 0, seconds=60)
+    handle.cancel()
+    wait_until(lambda: handle.status().snapshot.stages[Stage.GENERATE].leased == 0, seconds=10)
+    assert handle.status().snapshot.stages[Stage.GENERATE].finished < 10_000

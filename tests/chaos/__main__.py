@@ -1,0 +1,110 @@
+"""`make chaos`: a calm run and a disturbed one must end in the same data set. Prints one JSON line.
+
+Real Redis and S3, real worker processes with a deterministic stand-in for the models, a seeded schedule of faults.
+"""
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from posemill.settings import Settings
+from posemill.storage import open_store
+from posemill.supervisor import Supervisor
+from producer.services import EmbeddedServices
+from producer.submission import submit
+from tests.chaos.faults import Harm
+from tests.chaos.proxy import FaultProxy
+from tests.chaos.runs import chaos_workers, differences, recipe, write_sources
+
+WORKERS = {"detect": 1, "generate": 2}
+SCHEDULE = {  # for 50 kills; fewer kills shrink the rest as well
+    "kill_worker": 50,
+    "stop_worker_past_its_lease": 3,
+    "kill_redis": 6,
+    "flush_redis": 2,
+    "lose_message": 10,
+    "repeat_message": 5,
+    "send_garbage": 5,
+    "spoil_storage": 6,
+    "take_storage_away": 3,
+}
+FAST = {"POSEMILL_LEASE_SECONDS": "3", "POSEMILL_TICK_SECONDS": "0.1", "POSEMILL_DEAF_SECONDS": "15",
+        "POSEMILL_STUCK_SECONDS": "60"}  # fmt: skip
+
+
+def main() -> int:
+    options = _parse()
+    with tempfile.TemporaryDirectory(prefix="posemill-chaos-") as name:
+        report = prove(Path(name), sources=options.sources, kills=options.kills, seed=options.seed)
+    print(json.dumps(report))
+    return 0 if report["lost"] == report["duplicated"] == report["differing"] == 0 else 1
+
+
+def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, object]:
+    """Run both runs and compare them."""
+    begun = time.monotonic()
+    with _fleet(folder) as (services, proxy, workers, settings):
+        wanted = recipe(write_sources(folder / "sources", sources))
+        _say("The calm run")
+        calm = submit(wanted, run_id="calm", settings=settings)
+        calm.wait(timeout_seconds=600)
+        _say("The disturbed run")
+        disturbed = submit(wanted, run_id="disturbed", settings=settings)
+        harm = Harm(
+            services=services, proxy=proxy, workers=workers, settings=settings, handle=disturbed, seed=seed,
+            worker_names=[f"{stage}-{n}" for stage, number in WORKERS.items() for n in range(number)],
+        )  # fmt: skip
+        faults = _disturb(harm, kills)
+        disturbed.wait(timeout_seconds=600)
+        store = open_store(settings.store, endpoint_url=services.s3_url)
+        found = differences(store, "calm", "disturbed")
+    seconds = round(time.monotonic() - begun, 1)
+    injected = {f"storage: {fault.value}": number for fault, number in proxy.injected.items()}
+    return {"name": "chaos", "seed": seed, "faults": {**faults, **injected}, **found, "seconds": seconds}
+
+
+def _disturb(harm: Harm, kills: int) -> dict[str, int]:
+    """The whole schedule in a random order; kills go on while slower faults last."""
+    counts = {name: max(1, round(number * kills / SCHEDULE["kill_worker"])) for name, number in SCHEDULE.items()}
+    schedule = [name for name, number in counts.items() for _ in range(number)]
+    harm.random.shuffle(schedule)
+    done: Counter[str] = Counter()
+    for number, name in enumerate(schedule):
+        getattr(harm, name)()
+        done[name] += 1
+        if number % 10 == 9:
+            _say(f"{number + 1} of {len(schedule)} faults")
+        threading.Event().wait(harm.random.uniform(0.2, 1.2))
+    return dict(done)
+
+
+@contextmanager
+def _fleet(folder: Path) -> Iterator[tuple[EmbeddedServices, FaultProxy, Supervisor, Settings]]:
+    with EmbeddedServices(folder / "services") as services, FaultProxy(services.s3_url) as proxy:
+        os.environ.update(services.environment() | FAST | {"AWS_ENDPOINT_URL": proxy.url})
+        with chaos_workers(folder / "logs", **WORKERS) as workers:
+            yield services, proxy, workers, Settings()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
+    parser.add_argument("--sources", type=int, default=400, help="pictures; eight items each")
+    parser.add_argument("--kills", type=int, default=50, help="of workers; the other faults follow in proportion")
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

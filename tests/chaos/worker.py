@@ -1,0 +1,89 @@
+"""`python -m tests.chaos.worker STAGE`: a real worker process whose detector and pipeline cost nothing.
+
+Pixels follow from prompt, seed and control image alone. A prompt may ask for trouble: see TROUBLE.
+"""
+
+import os
+import signal
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from posemill.identity import digest
+from posemill.logs import set_up_logging
+from posemill.names import Stage
+from posemill.poses import Person, Pose
+from posemill.settings import Settings
+from posemill.specs import DetectSpec, GenerateSpec
+from posemill.storage import Store
+from workers.calls import Call, Pictures
+from workers.consuming import consume
+from workers.detect import DetectWork
+from workers.detectors import Detection
+from workers.generate import GenerateWork
+from workers.slices import Slices
+from workers.stage import BatchWork
+
+SIDE = 32  # pixels
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "0.02"))  # of device time for each row
+KILL, HANG, ERROR, BLACK, NAN = "kill the worker", "hang", "raise an error", "black", "not a number"
+TROUBLE = (KILL, HANG, ERROR, BLACK, NAN)  # prompts
+
+
+class FixedDetector:
+    """Finds one person at a place that the source's bytes choose."""
+
+    def detect(self, source: bytes) -> Detection:
+        time.sleep(SECONDS)
+        place = int(digest(source.hex())[:4], 16) / 0xFFFF
+        person = Person(body=((place, place, 0.9), *(None for _ in range(17))))
+        control = Image.new("RGB", (SIDE, SIDE))
+        ImageDraw.Draw(control).point((int(place * (SIDE - 1)), int(place * (SIDE - 1))), "white")
+        pose = Pose(width=SIDE, height=SIDE, people=(person,))
+        return Detection(pose=pose, control=control, source_size=(SIDE, SIDE))
+
+
+class FixedPipeline:
+    """Noise that the prompt and the seed choose, on the control image."""
+
+    made_with: dict[str, object] = {"device": "none", "dtype": "float32", "revisions": {}}  # noqa: RUF012
+
+    def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
+        time.sleep(SECONDS * len(call.prompts))
+        images = [_paint(*row) for row in zip(call.prompts, call.seeds, call.controls, strict=True)]
+        return Pictures(pixels=np.stack(images), unsafe=[False] * len(images))
+
+
+def _paint(prompt: str, seed: int, control: Image.Image) -> Any:
+    if prompt == KILL:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if prompt == HANG:
+        time.sleep(3600)
+    if prompt == ERROR:
+        raise RuntimeError("this item cannot be made")
+    if prompt in (BLACK, NAN):
+        return np.full((SIDE, SIDE, 3), np.nan if prompt == NAN else 0.0, np.float32)
+    noise = np.random.default_rng(int(digest(prompt, seed), 16)).random((SIDE, SIDE, 3), np.float32)
+    return np.clip(noise + np.asarray(control, np.float32) / 255, 0, 1)
+
+
+def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
+    if stage is Stage.DETECT:
+        return DetectWork(store, slices, settings, load_detector=_load_detector)
+    return GenerateWork(store, slices, settings, load_pipeline=_load_pipeline)
+
+
+def _load_detector(spec: DetectSpec) -> FixedDetector:
+    return FixedDetector()
+
+
+def _load_pipeline(spec: GenerateSpec) -> FixedPipeline:
+    return FixedPipeline()
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    consume(Stage(sys.argv[1]), queue=None, settings=Settings(), make_work=make_work)

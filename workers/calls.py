@@ -1,0 +1,37 @@
+"""What a pipeline is asked for and gives: the seam between the generate stage and diffusers."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from posemill.specs import GenerateSpec
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pipeline call is asked for; all lists have one entry an image."""
+
+    prompts: Sequence[str]
+    negative_prompts: Sequence[str]
+    controls: Sequence[Image.Image]
+    seeds: Sequence[int]
+    size: tuple[int, int]  # width and height, pixels
+
+
+class Pictures(msgspec.Struct, frozen=True, kw_only=True):
+    """What one pipeline call gave."""
+
+    pixels: NDArray[np.float32]  # [image, height, width, RGB], 0..1; NaN where the VAE overflowed
+    unsafe: list[bool]  # the safety checker's verdict; all False without it
+
+
+class Pipeline(Protocol):
+    """A resident pipeline; to be called by one thread at a time."""
+
+    made_with: dict[str, object]  # device, dtype and the revisions that were loaded, for the record
+
+    def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
+        """Make one image for each prompt. Raises OutOfMemory when the device cannot hold so many."""
