@@ -5,7 +5,8 @@ PosemillError
 │   ├── BadInput            what the user handed in is wrong: a recipe, a row, a picture, a pose file
 │   │   ├── RecipeError
 │   │   ├── RowError
-│   │   └── RunConflict     the run id already belongs to something else
+│   │   ├── RunConflict     the run id already belongs to something else
+│   │   └── ChangedObject   an object in storage is not what was written there
 │   └── NotFound            a run or an object that does not exist
 ├── RunFault                the run itself cannot go on: model missing, bucket gone, bad credentials
 ├── TransientError          trying again later may help: storage 5xx, time-outs, out of memory
@@ -53,6 +54,12 @@ class RunConflict(BadInput):
     """The run id already belongs to another recipe, or its sources have changed since."""
 
     code = "run_conflict"
+
+
+class ChangedObject(BadInput):
+    """An object in storage is not what was written there."""
+
+    code = "changed"
 
 
 class NotFound(PermanentError):

@@ -164,6 +164,7 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str = ""
     prompt: str = ""
     negative_prompt: str = ""
+    prompt_truncated: bool = False  # CLIP did not see its end
     seed: int = 0
     source: int | None = None
     source_name: str = ""

@@ -1,9 +1,13 @@
-"""What a stage is asked to do: every setting that changes a control image or a picture, and nothing else."""
+"""What a stage is asked to do: every setting that changes a control image or a picture, and nothing else.
+
+Values that equal their default are left out of digests, so a new setting leaves old identities alone; a default must
+never change.
+"""
 
 import msgspec
 
 
-class DetectSpec(msgspec.Struct, frozen=True, kw_only=True):
+class DetectSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a source image becomes a control image; part of the control image's identity."""
 
     detector: str  # a name in workers/detectors.py
@@ -17,7 +21,7 @@ class DetectSpec(msgspec.Struct, frozen=True, kw_only=True):
     limit_pixels: int = 100_000_000  # larger pictures are refused before they are decoded
 
 
-class GenerateSpec(msgspec.Struct, frozen=True, kw_only=True):
+class GenerateSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a control image and a prompt become a picture; part of every item's identity."""
 
     model: str  # the name that the recipe used, for people
@@ -33,3 +37,4 @@ class GenerateSpec(msgspec.Struct, frozen=True, kw_only=True):
     height: int | None = None
     resolution: int | None = None  # short side in pixels that the model was trained for; None: as the control
     safety_checker: bool = False
+    long_prompts: str = "truncate"  # over CLIP's 77 tokens: truncate (and note it), or chunk

@@ -14,7 +14,7 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
 
-from posemill.errors import NotFound, PosemillError, RunFault, ServiceError, TransientError
+from posemill.errors import ChangedObject, NotFound, PosemillError, RunFault, ServiceError, TransientError
 from posemill.identity import sha256
 from posemill.records import StoredObject
 
@@ -190,6 +190,8 @@ def _translated_answer(error: ClientError, place: str) -> PosemillError:
         return _PreconditionFailed(place)
     if status == 409:
         return _WriteConflict(place)
+    if code == "RequestTimeTooSkewed":
+        return TransientError(f"{place}: this machine's clock is wrong, so storage refuses it; set the clock")
     if code in MISCONFIGURED or status == 403:
         return RunFault(f"{place}: storage refuses ({code}); check the bucket and the credentials")
     if code in MISSING or status == 404:
@@ -241,6 +243,15 @@ def require_conditional_writes(store: Store) -> None:
     _, created = store.put_if_absent(key, b"second")
     if created:
         raise ServiceError(f"{store.url}: the server ignores If-None-Match; use one that honours it (see docs)")
+
+
+def get_unchanged(store: Store, key: str, expected_sha256: str) -> bytes:
+    """An object's content, which must have that digest; read twice before it is taken for changed."""
+    for _ in range(2):
+        content = store.get(key)
+        if sha256(content) == expected_sha256:
+            return content
+    raise ChangedObject(f"{store.url}/{key} is not what was written there; put the right object back and retry")
 
 
 def get_many(store: Store, keys: list[str], *, threads: int = 8) -> list[bytes]:

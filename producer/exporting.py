@@ -132,6 +132,7 @@ def _metadata(sample: Sample, image: str, control: str, pose: str | None) -> dic
         "pose": pose,
         "item_id": item.id,
         "negative_prompt": item.negative_prompt,
+        "prompt_truncated": item.prompt_truncated,
         "seed": item.seed,
         "source": item.source_name,
         "source_sha256": source.source_sha256 if source else None,

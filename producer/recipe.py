@@ -69,6 +69,7 @@ class GenerateRecipe(Part):
     height: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
     resolution: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
     safety_checker: bool = False
+    long_prompts: Literal["truncate", "chunk"] = "truncate"
     batch_size: int = Field(default=8, ge=1, le=256)
     queue: str | None = Field(default=None, pattern=QUEUE)
 

@@ -99,4 +99,5 @@ def _generate_spec(recipe: Recipe) -> GenerateSpec:
         height=wanted.height,
         resolution=wanted.resolution or (named.resolution if named else None),
         safety_checker=wanted.safety_checker,
+        long_prompts=wanted.long_prompts,
     )

@@ -26,6 +26,7 @@ class Pictures(msgspec.Struct, frozen=True, kw_only=True):
 
     pixels: NDArray[np.float32]  # [image, height, width, RGB], 0..1; NaN where the VAE overflowed
     unsafe: list[bool]  # the safety checker's verdict; all False without it
+    truncated: list[bool]  # whether the prompt's end was cut off
 
 
 class Pipeline(Protocol):

@@ -13,7 +13,7 @@ from posemill.poses import Pose, from_openpose_json, to_openpose_json
 from posemill.records import BatchRecord, Outcome, Run, Source, SourceResult, StoredObject
 from posemill.settings import Settings
 from posemill.specs import DetectSpec
-from posemill.storage import Store
+from posemill.storage import Store, get_unchanged
 from workers.detectors import Detection, Detector, reject_reason
 from workers.pngs import encode_png
 from workers.slices import Slices
@@ -110,7 +110,7 @@ class DetectWork:
             return looked
         try:
             looked.content = read_source(self._store, source)
-        except NotFound as error:
+        except (NotFound, BadInput) as error:
             looked.result = _failed(number, source, error)
             return looked
         looked.source_sha256 = sha256(looked.content)
@@ -178,10 +178,12 @@ def spec_for(source: Source, spec: DetectSpec) -> DetectSpec:
 
 
 def read_source(store: Store, source: Source) -> bytes:
-    """A source's bytes. Raises NotFound when the object is gone."""
+    """A source's bytes. Raises NotFound when the object is gone, ChangedObject when it is another one."""
     if source.pose is not None:
         return msgspec.json.encode(source.pose, order="deterministic")
-    return store.get(source.key) if source.key else store.get_uri(source.uri or "")
+    if source.key:
+        return get_unchanged(store, source.key, source.identity)
+    return store.get_uri(source.uri or "")
 
 
 def _failed(number: int, source: Source, error: PosemillError) -> SourceResult:

@@ -18,7 +18,7 @@ from posemill.names import RunKeys, Stage
 from posemill.records import BatchRecord, Item, ItemResult, Outcome, Run, SourceResult
 from posemill.settings import Settings
 from posemill.specs import GenerateSpec
-from posemill.storage import Store
+from posemill.storage import Store, get_unchanged
 from workers.calls import Call, Pictures, Pipeline
 from workers.detect import read_source
 from workers.pictures import decode_picture
@@ -45,6 +45,7 @@ class Wanted(msgspec.Struct, kw_only=True):
     size: tuple[int, int] = (0, 0)
     pixels: NDArray[np.float32] | None = None
     unsafe: bool = False
+    truncated: bool = False
     batch_size: int = 0
     seconds: float = 0.0
 
@@ -124,7 +125,8 @@ class GenerateWork:
         if entry.source and entry.source.control:
             name = entry.source.control.key
             if name not in controls:
-                controls[name] = Image.open(io.BytesIO(self._store.get(name))).convert("RGB")
+                content = get_unchanged(self._store, name, entry.source.control.sha256)
+                controls[name] = Image.open(io.BytesIO(content)).convert("RGB")
             return name, controls[name]
         ready_made = entry.item.control
         assert ready_made is not None
@@ -174,6 +176,7 @@ class GenerateWork:
             outcome=Outcome.DONE,
             prompt=item.prompt,
             negative_prompt=item.negative_prompt,
+            prompt_truncated=entry.truncated,
             seed=item.seed,
             source=item.source,
             source_name=entry.source.name if entry.source else (item.control.name if item.control else ""),
@@ -219,8 +222,9 @@ def _call(part: list[Wanted], size: tuple[int, int]) -> Call:
 
 
 def _hand_out(pictures: Pictures, part: list[Wanted], seconds: float) -> None:
-    for entry, pixels, unsafe in zip(part, pictures.pixels, pictures.unsafe, strict=True):
-        entry.pixels, entry.unsafe = pixels, unsafe
+    rows = zip(part, pictures.pixels, pictures.unsafe, pictures.truncated, strict=True)
+    for entry, pixels, unsafe, truncated in rows:
+        entry.pixels, entry.unsafe, entry.truncated = pixels, unsafe, truncated
         entry.batch_size, entry.seconds = len(part), seconds / len(part)
 
 

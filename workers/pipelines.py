@@ -13,6 +13,7 @@ from posemill.errors import OutOfMemory, RunFault
 from posemill.models import SchedulerName, local_path
 from posemill.specs import GenerateSpec
 from workers.calls import Call, Pictures
+from workers.long_prompts import chunks_needed, embed_in_chunks, is_too_long
 from workers.placement import Placement
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,12 @@ class DiffusersPipeline:
 
     def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
         """Make one image for each prompt. Raises OutOfMemory when the device cannot hold so many."""
+        chunked = spec.long_prompts == "chunk"
         generators = [torch.Generator("cpu").manual_seed(seed) for seed in call.seeds]
         try:
             with torch.inference_mode():
                 output = self._pipe(
-                    prompt=list(call.prompts),
-                    negative_prompt=list(call.negative_prompts),
+                    **self._prompts(call, chunked=chunked),
                     image=list(call.controls),
                     generator=generators,
                     width=call.size[0],
@@ -59,7 +60,22 @@ class DiffusersPipeline:
             torch.cuda.empty_cache()
             raise OutOfMemory(f"{len(call.prompts)} images of {call.size} do not fit on the device") from error
         unsafe = getattr(output, "nsfw_content_detected", None) or [False] * len(call.prompts)
-        return Pictures(pixels=np.asarray(output.images, dtype=np.float32), unsafe=[bool(flag) for flag in unsafe])
+        return Pictures(
+            pixels=np.asarray(output.images, dtype=np.float32),
+            unsafe=[bool(flag) for flag in unsafe],
+            truncated=[not chunked and is_too_long(self._pipe.tokenizer, prompt) for prompt in call.prompts],
+        )
+
+    def _prompts(self, call: Call, *, chunked: bool) -> dict[str, Any]:
+        """The pipeline's arguments for the prompts: as text, or as embeddings when one is to be chunked."""
+        prompts, negative_prompts = list(call.prompts), list(call.negative_prompts)
+        chunks = chunks_needed(self._pipe.tokenizer, prompts + negative_prompts) if chunked else 1
+        if chunks == 1:
+            return {"prompt": prompts, "negative_prompt": negative_prompts}
+        return {
+            "prompt_embeds": embed_in_chunks(self._pipe, prompts, chunks),
+            "negative_prompt_embeds": embed_in_chunks(self._pipe, negative_prompts, chunks),
+        }
 
 
 def load_pipeline(spec: GenerateSpec, placement: Placement) -> DiffusersPipeline:

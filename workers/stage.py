@@ -291,5 +291,5 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def struct_values(spec: msgspec.Struct) -> dict[str, Any]:
-    values: dict[str, Any] = msgspec.to_builtins(spec)
-    return values
+    """All settings, defaults included."""
+    return msgspec.structs.asdict(spec)

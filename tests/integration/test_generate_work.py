@@ -33,7 +33,8 @@ class FakePipeline:
         pixels = [
             np.full((8, 8, 3), grey.get(p, s / 10), np.float32) for p, s in zip(call.prompts, call.seeds, strict=True)
         ]
-        return Pictures(pixels=np.stack(pixels), unsafe=[prompt == "unsafe" for prompt in call.prompts])
+        return Pictures(pixels=np.stack(pixels), unsafe=[prompt == "unsafe" for prompt in call.prompts],
+                        truncated=[False] * len(pixels))  # fmt: skip
 
 
 def make_work(
@@ -49,7 +50,7 @@ def make_work(
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "white").save(buffer, "PNG")
     store.put("control", buffer.getvalue())
-    control = Source(name="c.png", identity="c", key="control")
+    control = Source(name="c.png", identity=sha256(buffer.getvalue()), key="control")
     items = [
         Item(id=f"item{n}", prompt=(prompts or ["p"] * COUNT)[n], seed=n + 1, control=control) for n in range(COUNT)
     ]
@@ -98,3 +99,9 @@ def test_a_lost_control_image_fails_its_items_alone(store: Store, settings: Sett
     work, run = make_work(store, settings, FakePipeline())
     store.delete("control")
     assert {result.reason for result in results(work, run)} == {"not_found"}
+
+
+def test_a_control_image_that_is_not_what_was_written_fails_its_items(store: Store, settings: Settings) -> None:
+    work, run = make_work(store, settings, FakePipeline())
+    store.put("control", b"something else")
+    assert {result.reason for result in results(work, run)} == {"changed"}

@@ -111,3 +111,38 @@ def test_on_a_gpu_the_card_s_number_type_is_chosen_and_short_memory_offloads(mon
     placement = choose_placement(Settings())
     assert (placement.device, placement.dtype, placement.cpu_offload) == ("cuda", "float16", True)
     assert not choose_placement(Settings(cpu_offload="off")).cpu_offload
+
+
+LONG = " ".join(f"word{n}" for n in range(40))
+
+
+def test_a_prompt_over_clip_s_window_is_recorded_as_truncated(pipeline: DiffusersPipeline, tiny_model: Path) -> None:
+    made = pipeline(prompted(LONG, "short"), spec(tiny_model))
+    assert made.truncated == [True, False]
+    ends = pipeline(prompted(LONG + " end", "short"), spec(tiny_model)).pixels
+    np.testing.assert_array_equal(made.pixels[0], ends[0])
+
+
+def test_a_chunked_prompt_is_seen_to_its_end(pipeline: DiffusersPipeline, tiny_model: Path) -> None:
+    chunked = spec(tiny_model, long_prompts="chunk")
+    made, ends = (pipeline(prompted(prompt, "short"), chunked) for prompt in (LONG, LONG + " end"))
+    assert made.truncated == [False, False]
+    assert np.abs(made.pixels[0] - ends.pixels[0]).max() > 1e-4
+
+
+def test_chunking_leaves_short_prompts_as_they_are(pipeline: DiffusersPipeline, tiny_model: Path) -> None:
+    plain, chunked = (
+        pipeline(prompted("short"), spec(tiny_model, long_prompts=how)).pixels for how in ("truncate", "chunk")
+    )
+    np.testing.assert_array_equal(plain, chunked)
+
+
+def prompted(*prompts: str) -> Call:
+    count = len(prompts)
+    return Call(
+        prompts=prompts,
+        negative_prompts=[""] * count,
+        controls=CONTROLS[:1] * count,
+        seeds=[5] * count,
+        size=(64, 64),
+    )
