@@ -107,7 +107,7 @@ class Dispatcher:
         for stage in Stage:
             queue = self._plan.run(run_id).queues[stage]
             window = Window(self._ledger.redis, run_id, stage, queue, self._settings.window)
-            lost = window.take_back()
+            lost = window.take_back(self._settings.resend_seconds)
             if lost:
                 log.warning("%d %s batches were lost and go out again", lost, stage, extra={"run_id": run_id})
             batches = self._choose(window, snapshot.stages[stage].batches)

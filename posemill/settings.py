@@ -23,12 +23,19 @@ class Settings(BaseSettings):
     stuck_seconds: float = Field(default=900.0, gt=0)  # without a step of work a worker ends itself
     deaf_seconds: float = Field(default=120.0, gt=0)  # with messages waiting and none taken it does so too
     drain_seconds: float = Field(default=60.0, ge=0)  # after SIGTERM, until what is not finished is handed back
+    resend_seconds: float = Field(default=20.0, gt=0)  # a message unclaimed that long, with the queue short, is lost
+    allowed_hosts: str = ""  # from which sources may be read by URL; comma-separated, .example.org for subdomains
+    model_folders: str = ""  # below which workers may load local models; colon-separated, empty: anywhere
     worker_threads: int = Field(default=3, ge=1)  # one computes, the others load and save
     device: str = "auto"  # auto, cpu, mps, cuda or cuda:N
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     attention: Literal["auto", "xformers", "sdpa"] = "auto"
     cpu_offload: Literal["auto", "on", "off"] = "auto"
     png_compress_level: int = Field(default=4, ge=0, le=9)
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(host.strip() for host in self.allowed_hosts.split(",") if host.strip())
 
 
 def worker_id() -> str:

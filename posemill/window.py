@@ -12,7 +12,6 @@ import redis
 from posemill import names
 from posemill.names import Stage, StageKeys
 
-RESEND_SECONDS = 20.0  # a message unclaimed that long, with the queue short, is taken for vanished
 PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # kombu keeps a queue as four lists
 
 
@@ -28,12 +27,15 @@ class Window:
         self._keys = StageKeys(run_id, stage)
         self._detected = StageKeys(run_id, Stage.DETECT).done
 
-    def take_back(self) -> int:
-        """Put batches whose lease ran out or whose message vanished back in line; gives how many."""
+    def take_back(self, resend_seconds: float) -> int:
+        """Put batches whose lease ran out, or whose message vanished, back in line; gives how many.
+
+        A message has vanished when nobody claimed its batch for resend_seconds and the queue is short of one.
+        """
         script = (resources.files("posemill") / "lua" / "expire.lua").read_text()
         keys = [self._keys.leases, self._keys.holders, self._keys.sent, self._keys.waiting]
         back = self._redis.eval(
-            script, len(keys), *keys, str(self.limit), str(queue_length(self._redis, self.queue)), str(RESEND_SECONDS)
+            script, len(keys), *keys, str(self.limit), str(queue_length(self._redis, self.queue)), str(resend_seconds)
         )
         return int(cast(int, back))
 

@@ -11,7 +11,7 @@ from posemill.identity import digest, sha256
 from posemill.names import source_key
 from posemill.records import Source
 from posemill.storage import Store
-from producer.sources import Candidate, Row
+from producer.rows import Candidate, Row
 
 LOOK_AHEAD = 64  # rows being read at once
 LIMIT_BYTES = 200_000_000  # of one picture file

@@ -10,8 +10,9 @@ from posemill.names import Stage
 from posemill.records import Item, Plan, RefusedRow, Run, ShardHeader, Slicing, Source
 from producer.prompts import Template, fillings, parse_template
 from producer.recipe import Recipe
-from producer.sources import Row
+from producer.rows import Row
 
+ITEMS_REMEMBERED = 200_000  # so many items back a repeated row is noticed; some 20 MB
 SHARD_ROWS = 1000  # about; a shard holds whole batches
 
 
@@ -92,15 +93,30 @@ class Planner:
         self._sources: list[Source] = []  # not cut into a shard yet
         self._items: list[Item] = []
         self._cut = dict.fromkeys(Stage, 0)  # rows already cut
+        self._known: dict[bytes, None] = {}  # the last items' ids, cut to 8 bytes
         self.refused = 0
+
+    @property
+    def next_source(self) -> int:
+        """The number that the next source will have."""
+        return self._cut[Stage.DETECT] + len(self._sources)
 
     def add_source(self, source: Source) -> int:
         """The number that the source has from now on."""
         self._sources.append(source)
-        return self._cut[Stage.DETECT] + len(self._sources) - 1
+        return self.next_source - 1
 
     def add_items(self, items: list[Item]) -> None:
         self._items.extend(items)
+        self._known.update(dict.fromkeys(bytes.fromhex(item.id[:16]) for item in items))
+        while len(self._known) > ITEMS_REMEMBERED:
+            del self._known[next(iter(self._known))]
+
+    def require_new(self, items: list[Item], place: str) -> None:
+        """Raises RowError when one of the items is planned already, as far back as is remembered."""
+        for item in items:
+            if bytes.fromhex(item.id[:16]) in self._known:
+                raise RowError(f"an earlier row makes the same image (prompt {item.prompt!r})", place=place)
 
     def refuse(self, error: RowError) -> RefusedRow:
         self.refused += 1

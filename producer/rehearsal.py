@@ -15,7 +15,7 @@ from posemill.storage import open_store
 from producer.planning import Expander
 from producer.recipe import parse_recipe, read_recipe, recipe_folder
 from producer.resolving import resolve
-from producer.sources import Candidate, Row
+from producer.rows import Candidate, Row
 from producer.submission import rows_of
 
 SHOWN = 5  # items and refused rows
@@ -43,10 +43,10 @@ def rehearse(
     """Count what a recipe would make. Storage is only asked for s3:// sources. Raises RecipeError."""
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
-    url = (settings or Settings()).store
-    store = open_store(url) if checked.sources.startswith("s3://") else None
+    settings = settings or Settings()
+    store = open_store(settings.store) if checked.sources.startswith("s3://") else None
     run = resolve(checked, values, "dry-run")
-    return _count(rows_of(checked, recipe_folder(recipe), store), Expander(checked, run), run)
+    return _count(rows_of(checked, recipe_folder(recipe), store, settings.hosts), Expander(checked, run), run)
 
 
 def _count(rows: Iterator[Row], expander: Expander, run: Run) -> Rehearsal:

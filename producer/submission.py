@@ -1,7 +1,7 @@
 """Submits a recipe: the one way by which a run comes into being. Safe to repeat with the same run id."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,9 @@ from producer.planning import SHARD_ROWS, Expander, Planner, Shard
 from producer.prompts import parse_template
 from producer.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.resolving import checked_run_id, new_run_id, resolve
+from producer.rows import Row
 from producer.runs import RunHandle
-from producer.sources import Row, find_rows
+from producer.sources import find_rows
 
 Progress = Callable[[Plan], None]
 SOURCES_REMEMBERED = 100_000  # rows that name one of these again share its detection
@@ -52,7 +53,7 @@ def submit(
     require_conditional_writes(store)
     run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
     if store.head(RunKeys(run_id).sealed) is None:
-        rows = rows_of(checked, recipe_folder(recipe), store)
+        rows = rows_of(checked, recipe_folder(recipe), store, settings.hosts)
         run = _begin(store, resolve(checked, values, run_id))
         _write_plan(store, checked, run, rows, strict=strict, progress=progress)
     else:
@@ -80,12 +81,13 @@ def peeked(rows: Iterator[Row], sources: str) -> Iterator[Row]:
     return itertools.chain([first], rows)
 
 
-def rows_of(recipe: Recipe, folder: Path, store: Store | None) -> Iterator[Row]:
+def rows_of(recipe: Recipe, folder: Path, store: Store | None, allowed_hosts: Sequence[str]) -> Iterator[Row]:
     """The recipe's rows, at least one; prompts are checked before anything is read."""
     for prompt in recipe.prompts:
         parse_template(prompt)
     poses = recipe.detect.detector == "keypoints"
-    return peeked(find_rows(recipe.sources, folder, poses=poses, store=store), recipe.sources)
+    found = find_rows(recipe.sources, folder, poses=poses, store=store, allowed_hosts=allowed_hosts)
+    return peeked(found, recipe.sources)
 
 
 def _begin(store: Store, run: Run) -> Run:
@@ -131,16 +133,15 @@ def _plan_row(planner: Planner, expander: Expander, taken: Taken, numbers: dict[
     """Add a row's source and items to the plan. Raises RowError before anything is added."""
     if taken.error or taken.source is None:
         raise taken.error or RowError("no source", place=taken.row.place)
-    source = taken.source
-    if taken.row.control:
-        planner.add_items(expander.items(taken.row, source, None))
-        return
-    expander.count(taken.row)
-    if source.identity not in numbers:
+    source, row = taken.source, taken.row
+    number = None if row.control else numbers.get(source.identity, planner.next_source)
+    items = expander.items(row, source, number)
+    planner.require_new(items, row.place)
+    if number == planner.next_source:
         numbers[source.identity] = planner.add_source(source)
         if len(numbers) > SOURCES_REMEMBERED:
             del numbers[next(iter(numbers))]
-    planner.add_items(expander.items(taken.row, source, numbers[source.identity]))
+    planner.add_items(items)
 
 
 def _write_shard(store: Store, run: Run, shard: Shard) -> None:

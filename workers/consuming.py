@@ -13,10 +13,13 @@ from posemill.dispatcher import Dispatcher
 from posemill.ledger import open_ledger
 from posemill.names import Stage, queue_name
 from posemill.settings import Settings, worker_id
+from posemill.specs import GenerateSpec
 from posemill.storage import Store, open_store, require_conditional_writes
 from posemill.window import queue_length
+from workers.calls import Pipeline
 from workers.heartbeat import Heartbeat
 from workers.leases import LeaseKeeper
+from workers.model_folders import require_allowed_folders
 from workers.slices import Slices
 from workers.stage import BatchWork, StageWorker
 from workers.tasks import declare_task
@@ -103,7 +106,12 @@ def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settin
     from workers.placement import choose_placement
 
     placement = choose_placement(settings)
-    return GenerateWork(store, slices, settings, load_pipeline=lambda spec: load_pipeline(spec, placement))
+
+    def load(spec: GenerateSpec) -> Pipeline:
+        require_allowed_folders((spec.base, spec.controlnet), settings.model_folders)
+        return load_pipeline(spec, placement)
+
+    return GenerateWork(store, slices, settings, load_pipeline=load)
 
 
 def _celery_arguments(stage: Stage, queue: str, settings: Settings) -> list[str]:

@@ -1,7 +1,7 @@
 """The detect stage: source image to control image and keypoints, each kept under its content's digest."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -14,6 +14,7 @@ from posemill.records import BatchRecord, Outcome, Run, Source, SourceResult, St
 from posemill.settings import Settings
 from posemill.specs import DetectSpec
 from posemill.storage import Store, get_unchanged
+from posemill.web import fetch
 from workers.detectors import Detection, Detector, reject_reason
 from workers.pngs import encode_png
 from workers.slices import Slices
@@ -109,7 +110,7 @@ class DetectWork:
         if kept:
             return looked
         try:
-            looked.content = read_source(self._store, source)
+            looked.content = read_source(self._store, source, self._settings.hosts)
         except (NotFound, BadInput) as error:
             looked.result = _failed(number, source, error)
             return looked
@@ -177,13 +178,14 @@ def spec_for(source: Source, spec: DetectSpec) -> DetectSpec:
     return msgspec.structs.replace(spec, detector="keypoints", weights=None)
 
 
-def read_source(store: Store, source: Source) -> bytes:
+def read_source(store: Store, source: Source, allowed_hosts: Sequence[str]) -> bytes:
     """A source's bytes. Raises NotFound when the object is gone, ChangedObject when it is another one."""
     if source.pose is not None:
         return msgspec.json.encode(source.pose, order="deterministic")
     if source.key:
         return get_unchanged(store, source.key, source.identity)
-    return store.get_uri(source.uri or "")
+    uri = source.uri or ""
+    return store.get_uri(uri) if uri.startswith("s3://") else fetch(uri, allowed_hosts)
 
 
 def _failed(number: int, source: Source, error: PosemillError) -> SourceResult:

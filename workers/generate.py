@@ -132,7 +132,7 @@ class GenerateWork:
         assert ready_made is not None
         name = ready_made.key or ready_made.uri or ""
         if name not in controls:
-            content = read_source(self._store, ready_made)
+            content = read_source(self._store, ready_made, self._settings.hosts)
             controls[name] = decode_picture(content, limit_pixels=run.detect.limit_pixels)
         return name, controls[name]
 

@@ -19,6 +19,7 @@ from posemill.storage import Store
 from posemill.supervisor import Supervisor
 from producer.checking import check
 from producer.runs import RunHandle
+from producer.services import EmbeddedServices
 from producer.submission import submit
 from tests.chaos.runs import chaos_workers, recipe, write_sources
 from tests.chaos.worker import BLACK, ERROR, HANG, KILL, NAN
@@ -31,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 def workers(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Supervisor]:
     monkeypatch.setenv("POSEMILL_LEASE_SECONDS", "2")
     monkeypatch.setenv("POSEMILL_STUCK_SECONDS", "3")
+    monkeypatch.setenv("POSEMILL_RESEND_SECONDS", "2")
     monkeypatch.chdir(ROOT)
     supervisor = chaos_workers(tmp_path / "logs", generate=2)
     supervisor.start()
@@ -96,6 +98,30 @@ def test_messages_that_are_repeated_or_garbage_change_nothing(
     ledger.redis.lpush(queue_name(Stage.DETECT), b"\x80\x04no message")
     assert handle.wait(timeout_seconds=60).snapshot.stages[Stage.GENERATE].done == 32
     assert check(store, "noise").complete
+
+
+def test_no_credential_stands_in_a_log_a_record_or_a_repr(
+    services: EmbeddedServices, settings: Settings, store: Store, workers: Supervisor, tmp_path: Path
+) -> None:
+    handle = submit(recipe(write_sources(tmp_path / "in", 2)), run_id="secret", settings=settings)
+    handle.wait(timeout_seconds=60)
+    texts = [path.read_text(errors="replace") for path in (tmp_path / "logs").iterdir()]
+    texts += [store.get(info.key).decode(errors="replace") for info in store.list("runs/secret/")]
+    texts += [repr(settings), repr(handle.status())]
+    secrets = (services.state.redis_password, services.state.access_key, services.state.secret_key)
+    assert not [secret for secret in secrets for text in texts if secret in text]
+
+
+def test_a_pickled_message_is_refused_and_the_real_one_is_sent_again(
+    settings: Settings, store: Store, ledger: Ledger, workers: Supervisor, tmp_path: Path
+) -> None:
+    handle = submit(recipe(write_sources(tmp_path / "in", 1)), run_id="pickled", settings=settings)
+    app = make_app(settings.redis_url.get_secret_value())
+    app.conf.update(task_serializer="pickle", accept_content=["pickle"])
+    for _ in range(3):
+        send_batches(app, Stage.GENERATE, queue_name(Stage.GENERATE), "pickled", [0])
+    app.close()
+    assert handle.wait(timeout_seconds=60).snapshot.stages[Stage.GENERATE].done == 8
 
 
 def test_cancelling_stops_every_worker_within_seconds(

@@ -23,19 +23,23 @@ from producer.submission import submit
 from tests.chaos.faults import Harm
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.runs import chaos_workers, differences, recipe, write_sources
+from tests.chaos.takeover import takeover_seconds
 
 WORKERS = {"detect": 1, "generate": 2}
 SCHEDULE = {  # for 50 kills; fewer kills shrink the rest as well
     "kill_worker": 50,
     "stop_worker_past_its_lease": 3,
     "kill_redis": 6,
+    "fill_redis": 2,
     "flush_redis": 2,
+    "turn_redis_back": 2,
     "lose_message": 10,
     "repeat_message": 5,
     "send_garbage": 5,
     "spoil_storage": 6,
     "take_storage_away": 3,
 }
+SLOW = {"stop_redis": 1}  # only beside all 50 kills
 FAST = {"POSEMILL_LEASE_SECONDS": "3", "POSEMILL_TICK_SECONDS": "0.1", "POSEMILL_DEAF_SECONDS": "15",
         "POSEMILL_STUCK_SECONDS": "60"}  # fmt: skip
 
@@ -66,14 +70,19 @@ def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, obj
         disturbed.wait(timeout_seconds=600)
         store = open_store(settings.store, endpoint_url=services.s3_url)
         found = differences(store, "calm", "disturbed")
+    takeover = {}
+    if kills >= SCHEDULE["kill_worker"]:
+        _say("A worker is killed, and its batches are taken over")
+        takeover = {"takeover_seconds": takeover_seconds(folder / "takeover", folder / "sources")}
     seconds = round(time.monotonic() - begun, 1)
     injected = {f"storage: {fault.value}": number for fault, number in proxy.injected.items()}
-    return {"name": "chaos", "seed": seed, "faults": {**faults, **injected}, **found, "seconds": seconds}
+    return {"name": "chaos", "seed": seed, "faults": {**faults, **injected}, **found, **takeover, "seconds": seconds}
 
 
 def _disturb(harm: Harm, kills: int) -> dict[str, int]:
     """The whole schedule in a random order; kills go on while slower faults last."""
     counts = {name: max(1, round(number * kills / SCHEDULE["kill_worker"])) for name, number in SCHEDULE.items()}
+    counts |= SLOW if kills >= SCHEDULE["kill_worker"] else {}
     schedule = [name for name, number in counts.items() for _ in range(number)]
     harm.random.shuffle(schedule)
     done: Counter[str] = Counter()

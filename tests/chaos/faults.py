@@ -19,6 +19,7 @@ from producer.services import EmbeddedServices
 from tests.chaos.proxy import Fault, FaultProxy
 
 PASSING = (Fault.ERROR_500, Fault.SLOW_DOWN, Fault.NOTHING, Fault.LOST_REPLY, Fault.HALF_BODY)
+Dumped = tuple[bytes, int, bytes]  # a key, the milliseconds it has left (none: -1), its content
 
 
 class Harm:
@@ -62,6 +63,29 @@ class Harm:
         if pid:
             _send(pid, signal.SIGKILL)
         self._wait_for_redis()
+
+    def stop_redis(self) -> None:
+        """For a minute; it keeps its connections and answers all at once afterwards."""
+        pid = self._services.supervisor.pid("redis")
+        if pid:
+            _send(pid, signal.SIGSTOP)
+            time.sleep(60)
+            _send(pid, signal.SIGCONT)
+
+    def fill_redis(self) -> None:
+        """For three seconds Redis refuses every write."""
+        self._guarded(lambda: fill(self.ledger.redis))
+        time.sleep(3)
+        self._guarded(lambda: self.ledger.redis.config_set("maxmemory", 0))
+
+    def turn_redis_back(self) -> None:
+        """To its state of two seconds ago, as a server does that is restored from an old file."""
+        raw = redis.Redis.from_url(self._settings.redis_url.get_secret_value())
+        old: list[Dumped] = []
+        self._guarded(lambda: old.extend(dump(raw)))
+        time.sleep(2)
+        self._guarded(lambda: restore(raw, old))
+        self._guarded(self._handle.resume)
 
     def flush_redis(self) -> None:
         self._guarded(self.ledger.redis.flushall)
@@ -115,6 +139,31 @@ class Harm:
             act()
         except (redis.RedisError, PosemillError, OSError):
             time.sleep(0.2)
+
+
+def fill(client: "redis.Redis") -> None:
+    """Set the memory limit to what is in use."""
+    client.config_set("maxmemory", client.info("memory")["used_memory"])
+
+
+def dump(client: "redis.Redis") -> list[Dumped]:
+    """Every key as it is; `client` must not decode."""
+    keys = client.keys()
+    pipe = client.pipeline()
+    for key in keys:
+        pipe.pttl(key)
+        pipe.dump(key)
+    answers = pipe.execute()
+    return [found for found in zip(keys, answers[::2], answers[1::2], strict=True) if found[2]]
+
+
+def restore(client: "redis.Redis", old: list[Dumped]) -> None:
+    """Put `old` in the place of all that is there, at one moment."""
+    pipe = client.pipeline()
+    pipe.flushdb()
+    for key, milliseconds_left, content in old:
+        pipe.restore(key, max(0, milliseconds_left), content)
+    pipe.execute()
 
 
 def _send(pid: int, number: signal.Signals) -> None:

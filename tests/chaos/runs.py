@@ -1,7 +1,7 @@
 """Runs for chaos: what is submitted, who works on it, and what must be the same in the end."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +33,22 @@ def recipe(sources: Path, *, prompts: Iterable[str] = ("one", "two"), seeds: int
     }
 
 
-def chaos_workers(log_folder: Path, *, detect: int = 1, generate: int = 1) -> Supervisor:
-    """Worker processes of tests.chaos.worker, named detect-0, generate-0, …; restarted at once when they die."""
+def chaos_workers(
+    log_folder: Path,
+    *,
+    detect: int = 1,
+    generate: int = 1,
+    environment: Mapping[str, str] | None = None,
+    before: tuple[str, ...] = (),
+) -> Supervisor:
+    """Worker processes of tests.chaos.worker, named detect-0, generate-0, …; restarted at once when they die.
+
+    `before`: a command that runs the one it is given.
+    """
     counts = {Stage.DETECT: detect, Stage.GENERATE: generate}
+    command = (*before, sys.executable, "-m", "tests.chaos.worker")
     children = [
-        Child(name=f"{stage}-{n}", command=(sys.executable, "-m", "tests.chaos.worker", stage.value))
+        Child(name=f"{stage}-{n}", command=(*command, stage.value), env=environment or {})
         for stage, number in counts.items()
         for n in range(number)
     ]

@@ -1,6 +1,7 @@
 """`python -m tests.chaos.worker STAGE`: a real worker process whose detector and pipeline cost nothing.
 
-Pixels follow from prompt, seed and control image alone. A prompt may ask for trouble: see TROUBLE.
+Pixels follow from prompt, seed and control image alone. A prompt may ask for trouble: see TROUBLE. The environment
+may as well: see tests/chaos/tampering.py.
 """
 
 import os
@@ -19,6 +20,7 @@ from posemill.poses import Person, Pose
 from posemill.settings import Settings
 from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store
+from tests.chaos.tampering import tamper
 from workers.calls import Call, Pictures
 from workers.consuming import consume
 from workers.detect import DetectWork
@@ -54,7 +56,7 @@ class FixedPipeline:
     def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
         time.sleep(SECONDS * len(call.prompts))
         images = [_paint(*row) for row in zip(call.prompts, call.seeds, call.controls, strict=True)]
-        return Pictures(pixels=np.stack(images), unsafe=[False] * len(images))
+        return Pictures(pixels=np.stack(images), unsafe=[False] * len(images), truncated=[False] * len(images))
 
 
 def _paint(prompt: str, seed: int, control: Image.Image) -> Any:
@@ -86,4 +88,5 @@ def _load_pipeline(spec: GenerateSpec) -> FixedPipeline:
 
 if __name__ == "__main__":
     set_up_logging()
+    tamper(os.environ, sys.argv[1])
     consume(Stage(sys.argv[1]), queue=None, settings=Settings(), make_work=make_work)

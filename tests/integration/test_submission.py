@@ -150,6 +150,15 @@ def test_rows_that_name_the_same_picture_share_its_detection(
     assert items_of(store, "r")[1].seed == 5
 
 
+def test_a_repeated_row_is_refused_and_named(settings: Settings, photos: Path, tmp_path: Path) -> None:
+    row = {"source": str(photos / "astronaut.png"), "prompt": "one", "seed": 5}
+    rows = write_manifest(tmp_path / "m.jsonl", row, row, row | {"seed": 6})
+    handle = submit(recipe(rows), run_id="r", settings=settings)
+    assert (handle.plan.items, handle.plan.refused_rows) == (2, 1)
+    (refused,) = handle.failures()
+    assert refused.message.startswith("m.jsonl:2: an earlier row makes the same image")
+
+
 def test_a_ready_made_control_image_needs_no_detection(
     store: Store, settings: Settings, photos: Path, tmp_path: Path
 ) -> None:

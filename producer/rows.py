@@ -1,0 +1,128 @@
+"""What one row of work says: a source or a ready-made control image, and what comes with it."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from posemill.errors import BadInput, RecipeError, RowError
+from posemill.web import require_allowed
+from producer.manifests import ManifestRow, read_json
+
+SOURCE_COLUMNS = ("source", "control_image", "pose")
+ROW_COLUMNS = (*SOURCE_COLUMNS, "prompt", "negative_prompt", "seed")
+LIMIT_KEY_BYTES = 1024  # of an S3 key
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+
+
+class Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A source before it is read. Exactly one of path, uri and pose is set."""
+
+    name: str
+    path: Path | None = None
+    uri: str | None = None
+    etag: str = ""
+    pose: dict[str, Any] | None = None
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of work: a source or a ready-made control image, and what the row itself says about it."""
+
+    place: str
+    source: Candidate | None = None
+    control: Candidate | None = None
+    prompt: str | None = None
+    negative_prompt: str | None = None
+    seed: int | None = None
+    columns: dict[str, Any] = {}
+    error: RowError | None = None
+
+
+def checked_row(row: ManifestRow, folder: Path, allowed_hosts: Sequence[str]) -> Row:
+    """The row, or its error; relative paths begin at folder."""
+    if row.error:
+        return Row(place=row.place, error=row.error)
+    try:
+        return _checked(row, folder, allowed_hosts)
+    except RowError as error:
+        return Row(place=row.place, error=error)
+
+
+def _checked(row: ManifestRow, folder: Path, allowed_hosts: Sequence[str]) -> Row:
+    values, place = row.values, row.place
+    given = [column for column in SOURCE_COLUMNS if values.get(column) not in (None, "")]
+    if len(given) != 1:
+        raise RowError(f"give exactly one of the columns {', '.join(SOURCE_COLUMNS)}", place=place)
+    column = given[0]
+    candidate = _candidate(values[column], folder, f"{place}, column {column}", allowed_hosts)
+    return Row(
+        place=place,
+        source=None if column == "control_image" else candidate,
+        control=candidate if column == "control_image" else None,
+        prompt=_text(values, "prompt", place),
+        negative_prompt=_text(values, "negative_prompt", place),
+        seed=_seed(values, place),
+        columns={name: value for name, value in values.items() if name not in ROW_COLUMNS},
+    )
+
+
+def _candidate(value: Any, folder: Path, place: str, allowed_hosts: Sequence[str]) -> Candidate:
+    if place.endswith("column pose") and isinstance(value, dict):
+        return Candidate(name=place.partition(",")[0], pose=value)
+    if not isinstance(value, str) or CONTROL_CHARACTERS.search(value):
+        raise RowError("an address is text without control characters", place=place)
+    if "://" in value:
+        return _remote(value, place, allowed_hosts)
+    path = folder / expanded(value)
+    if place.endswith("column pose"):
+        return Candidate(name=value, pose=_pose_in(path, place))
+    return Candidate(name=value, path=path)
+
+
+def _remote(value: str, place: str, allowed_hosts: Sequence[str]) -> Candidate:
+    if value.startswith("s3://"):
+        if len(value.partition("://")[2].partition("/")[2].encode()) > LIMIT_KEY_BYTES:
+            raise RowError(f"the key is longer than {LIMIT_KEY_BYTES} bytes", place=place)
+        return Candidate(name=value, uri=value)
+    try:
+        require_allowed(value, allowed_hosts)
+    except BadInput as error:
+        raise RowError(str(error), place=place) from error
+    return Candidate(name=value, uri=value)
+
+
+def _pose_in(path: Path, place: str) -> Any:
+    try:
+        return read_json(path)
+    except RecipeError as error:
+        raise RowError(str(error), place=place) from error
+
+
+def _text(values: dict[str, Any], column: str, place: str) -> str | None:
+    value = values.get(column)
+    if value is not None and not isinstance(value, str):
+        raise RowError(f"{value!r} is not text", place=f"{place}, column {column}")
+    return value
+
+
+def _seed(values: dict[str, Any], place: str) -> int | None:
+    value = values.get("seed")
+    if value is None:
+        return None
+    try:
+        seed = int(value) if isinstance(value, str) else value
+    except ValueError:
+        seed = None
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
+        raise RowError(f"{value!r} is not a whole number from 0 to 2**63 - 1", place=f"{place}, column seed")
+    return seed
+
+
+def expanded(path: str) -> Path:
+    """The path with a leading ~ resolved, where there is such a user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # no such user: the name just begins with a tilde
+        return Path(path)
