@@ -220,14 +220,27 @@ class Ledger:
     def end_row(self, run_id: str, stage: Stage, batch: int, row: int) -> None:
         self.redis.hdel(StageKeys(run_id, stage).alone, f"{batch}:{row}")
 
-    def require_noeviction(self) -> None:
-        """Refuse a Redis that may throw the queue or the ledger away when its memory is full."""
+    def require_safe_redis(self, *, persistent: bool) -> None:
+        """Refuse a Redis that may throw the queue away when its memory is full, or forgets all when restarted."""
         policy = self.redis.info("memory").get("maxmemory_policy", "noeviction")
         if policy != "noeviction":
             raise ServiceError(
                 f"Redis evicts keys when memory is short (maxmemory-policy {policy}); "
-                "set it to noeviction: redis-cli CONFIG SET maxmemory-policy noeviction"
+                "mend it: redis-cli CONFIG SET maxmemory-policy noeviction"
             )
+        if persistent and not self._is_persistent():
+            raise ServiceError(
+                "Redis keeps nothing across a restart; mend it: redis-cli CONFIG SET appendonly yes "
+                "(or set POSEMILL_REDIS_PERSISTENCE=optional and run `posemill resume RUN` after each restart)"
+            )
+
+    def _is_persistent(self) -> bool:
+        if self.redis.info("persistence").get("aof_enabled"):
+            return True
+        try:
+            return bool(self.redis.config_get("save").get("save"))
+        except redis.ResponseError:  # managed servers hide CONFIG; nobody can tell, so trust them
+            return True
 
     def last_error(self, run_id: str, stage: Stage, batch: int) -> str:
         """Why the batch's last attempt failed; nothing when its worker died without a word."""

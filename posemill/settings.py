@@ -15,6 +15,7 @@ class Settings(BaseSettings):
 
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     store: str = ""  # s3://bucket or s3://bucket/prefix
+    redis_persistence: Literal["required", "optional"] = "required"
     lease_seconds: float = Field(default=30.0, gt=0)  # without a renewal a batch is taken over after that
     window: int = Field(default=256, ge=1)  # messages on the broker for each run and stage
     tick_seconds: float = Field(default=0.25, gt=0)  # how often the dispatcher looks

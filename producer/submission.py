@@ -49,7 +49,7 @@ def submit(
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
-    ledger.require_noeviction()
+    ledger.require_safe_redis(persistent=settings.redis_persistence == "required")
     require_conditional_writes(store)
     run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
     if store.head(RunKeys(run_id).sealed) is None:

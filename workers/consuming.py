@@ -36,7 +36,7 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
     """
     queue = queue or queue_name(stage)
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
-    ledger.require_noeviction()
+    ledger.require_safe_redis(persistent=settings.redis_persistence == "required")
     require_conditional_writes(store)
     app = make_app(settings.redis_url.get_secret_value())
     keeper = LeaseKeeper(ledger, settings.lease_seconds)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from posemill.errors import ServiceError
 from posemill.ledger import Ledger, Verdict
 from posemill.names import RUNS, Stage
 from posemill.records import Outcome, Plan, RunState
@@ -111,3 +112,25 @@ def test_a_forgotten_run_leaves_nothing_behind(opened: Ledger) -> None:
 def test_the_ledger_of_a_million_items_is_small(opened: Ledger) -> None:
     opened.commit(RUN, STAGE, 125_000, ALL_DONE)
     assert opened.redis.memory_usage(f"posemill:run:{RUN}:{STAGE}:done") < 40_000
+
+
+@pytest.mark.parametrize(
+    ("values", "mend"),
+    [
+        ({"maxmemory-policy": "allkeys-lru"}, "CONFIG SET maxmemory-policy noeviction"),
+        ({"appendonly": "no", "save": ""}, "CONFIG SET appendonly yes"),
+    ],
+    ids=["evicts", "forgets"],
+)
+def test_a_misconfigured_redis_is_refused_with_the_mend(ledger: Ledger, values: dict[str, str], mend: str) -> None:
+    before = {name: ledger.redis.config_get(name)[name] for name in values}
+    ledger.redis.config_set("save", "")
+    for name, value in values.items():
+        ledger.redis.config_set(name, value)
+    try:
+        with pytest.raises(ServiceError, match=mend):
+            ledger.require_safe_redis(persistent=True)
+    finally:
+        for name, value in before.items():
+            ledger.redis.config_set(name, value)
+    ledger.require_safe_redis(persistent=True)
