@@ -15,8 +15,9 @@ from celery import Celery
 from posemill import names
 from posemill.app import send_batches
 from posemill.errors import PosemillError
-from posemill.ledger import Ledger, Snapshot
+from posemill.ledger import Ledger
 from posemill.names import RunKeys, Stage
+from posemill.progress import Snapshot
 from posemill.records import Run, RunState, ShardHeader, decode, decode_header
 from posemill.settings import Settings
 from posemill.storage import Store

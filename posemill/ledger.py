@@ -16,6 +16,7 @@ import redis
 from posemill import names
 from posemill.errors import ServiceError
 from posemill.names import Stage, StageKeys
+from posemill.progress import Snapshot, stage_counts
 from posemill.records import Outcome, Plan, RunState
 
 PACE_SAMPLES = 240  # kept for the remaining time
@@ -41,34 +42,6 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     fence: int = 0  # grows with each claim of the run: an older holder can be told from a newer one
     attempt: int = 0  # 1 for the first
-
-
-class StageCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of one stage."""
-
-    rows: int  # sources or items planned
-    batches: int
-    batches_done: int
-    done: int
-    rejected: int
-    failed: int
-    leased: int  # batches being worked on
-    sent: int  # batches on the broker
-    waiting: int  # batches that wait for a retry
-
-    @property
-    def finished(self) -> int:
-        return self.done + self.rejected + self.failed
-
-
-class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
-    """A run as the ledger sees it at one moment."""
-
-    run_id: str
-    state: RunState
-    reason: str
-    refused_rows: int
-    stages: dict[Stage, StageCounts]
 
 
 class Ledger:
@@ -146,7 +119,7 @@ class Ledger:
         if "state" not in fields:
             return None
         stages = {
-            stage: _stage_counts(stage, fields, *sizes[3 * position : 3 * position + 3])
+            stage: stage_counts(stage, fields, *sizes[3 * position : 3 * position + 3])
             for position, stage in enumerate(Stage)
         }
         return Snapshot(
@@ -220,28 +193,6 @@ class Ledger:
     def end_row(self, run_id: str, stage: Stage, batch: int, row: int) -> None:
         self.redis.hdel(StageKeys(run_id, stage).alone, f"{batch}:{row}")
 
-    def require_safe_redis(self, *, persistent: bool) -> None:
-        """Refuse a Redis that may throw the queue away when its memory is full, or forgets all when restarted."""
-        policy = self.redis.info("memory").get("maxmemory_policy", "noeviction")
-        if policy != "noeviction":
-            raise ServiceError(
-                f"Redis evicts keys when memory is short (maxmemory-policy {policy}); "
-                "mend it: redis-cli CONFIG SET maxmemory-policy noeviction"
-            )
-        if persistent and not self._is_persistent():
-            raise ServiceError(
-                "Redis keeps nothing across a restart; mend it: redis-cli CONFIG SET appendonly yes "
-                "(or set POSEMILL_REDIS_PERSISTENCE=optional and run `posemill resume RUN` after each restart)"
-            )
-
-    def _is_persistent(self) -> bool:
-        if self.redis.info("persistence").get("aof_enabled"):
-            return True
-        try:
-            return bool(self.redis.config_get("save").get("save"))
-        except redis.ResponseError:  # managed servers hide CONFIG; nobody can tell, so trust them
-            return True
-
     def last_error(self, run_id: str, stage: Stage, batch: int) -> str:
         """Why the batch's last attempt failed; nothing when its worker died without a word."""
         return cast(str, self.redis.hget(StageKeys(run_id, stage).errors, str(batch)) or "")
@@ -274,23 +225,6 @@ class Ledger:
 
     def forget_worker(self, worker: str) -> None:
         self.redis.hdel(names.WORKERS, worker)
-
-
-def _stage_counts(stage: Stage, fields: dict[str, str], leased: int, sent: int, waiting: int) -> StageCounts:
-    def number(name: str) -> int:
-        return int(fields.get(f"{stage}.{name}", 0))
-
-    return StageCounts(
-        rows=number("rows"),
-        batches=number("batches"),
-        batches_done=number("batches_done"),
-        done=number("done"),
-        rejected=number("rejected"),
-        failed=number("failed"),
-        leased=leased,
-        sent=sent,
-        waiting=waiting,
-    )
 
 
 def open_ledger(url: str) -> Ledger:

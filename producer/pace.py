@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from posemill.ledger import Snapshot
 from posemill.names import Stage
+from posemill.progress import Snapshot
 
 WINDOW_SECONDS = 60.0  # the past that counts
 LEAST_SECONDS = 1.5  # a rate over less is a guess

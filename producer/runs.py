@@ -8,8 +8,9 @@ import msgspec
 import redis
 
 from posemill.errors import NotFound, RunFault, TransientError
-from posemill.ledger import Ledger, Snapshot, open_ledger
+from posemill.ledger import Ledger, open_ledger
 from posemill.names import RunKeys, Stage
+from posemill.progress import Snapshot
 from posemill.rebuild import flagged_records, read_plan, read_progress, read_run, read_state, rebuild
 from posemill.records import (
     BatchRecord,

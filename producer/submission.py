@@ -15,6 +15,7 @@ from posemill.ledger import Ledger, open_ledger
 from posemill.names import RunKeys
 from posemill.rebuild import read_run, rebuild
 from posemill.records import Plan, RefusedRow, Run, encode, encode_shard
+from posemill.redis_safety import require_safe_redis
 from posemill.settings import Settings
 from posemill.storage import Store, open_store, require_conditional_writes
 from producer.intake import Intake, Taken
@@ -49,7 +50,7 @@ def submit(
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
-    ledger.require_safe_redis(persistent=settings.redis_persistence == "required")
+    require_safe_redis(ledger.redis, persistent=settings.redis_persistence == "required")
     require_conditional_writes(store)
     run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
     if store.head(RunKeys(run_id).sealed) is None:

@@ -6,12 +6,11 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from celery.signals import worker_shutting_down
-
 from posemill.app import make_app
 from posemill.dispatcher import Dispatcher
 from posemill.ledger import open_ledger
 from posemill.names import Stage, queue_name
+from posemill.redis_safety import require_safe_redis
 from posemill.settings import Settings, worker_id
 from posemill.specs import GenerateSpec
 from posemill.storage import Store, open_store, require_conditional_writes
@@ -22,7 +21,7 @@ from workers.leases import LeaseKeeper
 from workers.model_folders import require_allowed_folders
 from workers.slices import Slices
 from workers.stage import BatchWork, StageWorker
-from workers.tasks import declare_task
+from workers.tasks import declare_task, when_ending
 from workers.watchdog import Watchdog
 
 MakeWork = Callable[[Stage, Store, Slices, Settings], BatchWork[Any]]
@@ -36,7 +35,7 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
     """
     queue = queue or queue_name(stage)
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
-    ledger.require_safe_redis(persistent=settings.redis_persistence == "required")
+    require_safe_redis(ledger.redis, persistent=settings.redis_persistence == "required")
     require_conditional_writes(store)
     app = make_app(settings.redis_url.get_secret_value())
     keeper = LeaseKeeper(ledger, settings.lease_seconds)
@@ -66,7 +65,7 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
     threads = [threading.Thread(target=loop, args=(stopped,), name=name, daemon=True) for name, loop in loops.items()]
     for thread in threads:
         thread.start()
-    worker_shutting_down.connect(lambda **_: begin_to_drain(worker, settings.drain_seconds), weak=False)
+    when_ending(lambda: begin_to_drain(worker, settings.drain_seconds))
     log.info("A %s worker is ready", stage)
     try:
         app.worker_main(_celery_arguments(stage, queue, settings))

@@ -17,8 +17,8 @@ from posemill.storage import Store, get_unchanged
 from posemill.web import fetch
 from workers.detectors import Detection, Detector, reject_reason
 from workers.pngs import encode_png
+from workers.provenance import struct_values, versions
 from workers.slices import Slices
-from workers.stage import struct_values, versions
 
 KEPT_DETECTORS = 2  # loaded at once: one network, and the one that only draws
 LIBRARIES = ("controlnet_aux", "torch", "opencv-python-headless", "numpy", "Pillow")

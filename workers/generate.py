@@ -23,9 +23,9 @@ from workers.calls import Call, Pictures, Pipeline
 from workers.detect import read_source
 from workers.pictures import decode_picture
 from workers.pngs import encode_png, image_texts, to_image
+from workers.provenance import struct_values, versions
 from workers.sizes import fitted, picture_size
 from workers.slices import Slices
-from workers.stage import struct_values, versions
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,6 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-import msgspec
-
 from posemill.errors import LeaseLost, NotFound, PermanentError, PosemillError, RunFault, TransientError
 from posemill.ledger import Ledger, Verdict
 from posemill.names import RunKeys, Stage
@@ -275,21 +273,3 @@ def retry_delay(attempt: int) -> float:
 
 def in_words(error: Exception) -> str:
     return str(error) if isinstance(error, PosemillError) else f"{type(error).__name__}: {error}"
-
-
-def versions(*packages: str) -> dict[str, str]:
-    """Installed versions of the libraries that made a result."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def struct_values(spec: msgspec.Struct) -> dict[str, Any]:
-    """All settings, defaults included."""
-    return msgspec.structs.asdict(spec)

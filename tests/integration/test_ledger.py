@@ -6,6 +6,7 @@ from posemill.errors import ServiceError
 from posemill.ledger import Ledger, Verdict
 from posemill.names import RUNS, Stage
 from posemill.records import Outcome, Plan, RunState
+from posemill.redis_safety import require_safe_redis
 from tests.conftest import wait_until
 
 PLAN = Plan(sources=4, items=20, refused_rows=1, detect_batches=2, generate_batches=5)
@@ -129,8 +130,8 @@ def test_a_misconfigured_redis_is_refused_with_the_mend(ledger: Ledger, values: 
         ledger.redis.config_set(name, value)
     try:
         with pytest.raises(ServiceError, match=mend):
-            ledger.require_safe_redis(persistent=True)
+            require_safe_redis(ledger.redis, persistent=True)
     finally:
         for name, value in before.items():
             ledger.redis.config_set(name, value)
-    ledger.require_safe_redis(persistent=True)
+    require_safe_redis(ledger.redis, persistent=True)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from posemill.ledger import Snapshot, StageCounts
 from posemill.names import Stage
+from posemill.progress import Snapshot, StageCounts
 from posemill.records import RunState
 from producer.pace import LEAST_SECONDS, WINDOW_SECONDS, rate, remaining_seconds
 

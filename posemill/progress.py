@@ -1,0 +1,53 @@
+"""How far a run is, as the ledger counts it."""
+
+import msgspec
+
+from posemill.names import Stage
+from posemill.records import RunState
+
+
+class StageCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Progress of one stage."""
+
+    rows: int  # sources or items planned
+    batches: int
+    batches_done: int
+    done: int
+    rejected: int
+    failed: int
+    leased: int  # batches being worked on
+    sent: int  # batches on the broker
+    waiting: int  # batches that wait for a retry
+
+    @property
+    def finished(self) -> int:
+        return self.done + self.rejected + self.failed
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """A run as the ledger sees it at one moment."""
+
+    run_id: str
+    state: RunState
+    reason: str
+    refused_rows: int
+    stages: dict[Stage, StageCounts]
+
+
+def stage_counts(stage: Stage, fields: dict[str, str], leased: int, sent: int, waiting: int) -> StageCounts:
+    """A stage's counts from the fields of the run's hash and the sizes of the stage's sets."""
+
+    def number(name: str) -> int:
+        return int(fields.get(f"{stage}.{name}", 0))
+
+    return StageCounts(
+        rows=number("rows"),
+        batches=number("batches"),
+        batches_done=number("batches_done"),
+        done=number("done"),
+        rejected=number("rejected"),
+        failed=number("failed"),
+        leased=leased,
+        sent=sent,
+        waiting=waiting,
+    )
