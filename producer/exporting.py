@@ -4,19 +4,24 @@ DEST/train/images, control_images, poses and metadata.jsonl, whose lines name im
 and everything the records say.
 """
 
+import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
 import msgspec
+from PIL import Image
 
 from posemill.errors import BadInput
+from posemill.identity import digest
 from posemill.names import RunKeys, Stage
 from posemill.rebuild import read_plan, read_run
 from posemill.records import BatchRecord, ItemResult, Outcome, Source, SourceResult, decode, decode_rows
+from posemill.settings import Settings
 from posemill.storage import Store
+from posemill.web import fetch
 from producer.contact_sheet import SheetImage, SheetRow
 from producer.streaming import in_order
 
@@ -110,14 +115,13 @@ def _write_sample(store: Store, folder: Path, sample: Sample) -> bytes:
     item = sample.item
     assert item.image is not None
     image = f"images/{item.id}.png"
-    control_name = Path(item.control).stem
-    control = f"control_images/{control_name}.png"
-    _fetch(store, item.image.key, folder / image)
-    _fetch(store, item.control, folder / control)
+    control = f"control_images/{control_name(item)}.png"
+    _write(folder / image, lambda: store.get(item.image.key))  # type: ignore[union-attr]
+    _write(folder / control, lambda: _control_png(store, item.control))
     pose = None
     if sample.source and sample.source.pose:
-        pose = f"poses/{control_name}.json"
-        _fetch(store, sample.source.pose.key, folder / pose)
+        pose, pose_key = f"poses/{control_name(item)}.json", sample.source.pose.key
+        _write(folder / pose, lambda: store.get(pose_key))
     return msgspec.json.encode(_metadata(sample, image, control, pose))
 
 
@@ -150,12 +154,34 @@ def _metadata(sample: Sample, image: str, control: str, pose: str | None) -> dic
     }
 
 
-def _fetch(store: Store, key: str, path: Path) -> None:
-    """Copy an object to a file, whole or not at all."""
+def control_name(item: ItemResult) -> str:
+    """A file name for the item's control image: its digest, or one of its address where it was ready-made."""
+    made = item.control.startswith("controls/")
+    return Path(item.control).stem if made else digest("control image", item.control)
+
+
+def _control_png(store: Store, address: str) -> bytes:
+    """A control image's PNG; one that the user brought is converted."""
+    if address.startswith("controls/"):
+        return store.get(address)
+    buffer = io.BytesIO()
+    Image.open(io.BytesIO(_read(store, address))).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _read(store: Store, address: str) -> bytes:
+    """What lies at a key of the store, an s3:// address or a URL."""
+    if address.startswith("s3://"):
+        return store.get_uri(address)
+    return fetch(address, Settings().hosts) if "://" in address else store.get(address)
+
+
+def _write(path: Path, read: Callable[[], bytes]) -> None:
+    """Write a file, whole or not at all; one that is there is kept."""
     if path.exists():
         return
     partial = path.with_name(f".{path.name}.{token_hex(4)}")
-    partial.write_bytes(store.get(key))
+    partial.write_bytes(read())
     partial.replace(path)
 
 
@@ -178,7 +204,7 @@ def _sheet_row(store: Store, run_id: str, destination: Path, samples: list[Sampl
     return SheetRow(
         title=first.source_name,
         source=_source_picture(store, run_id, destination, first),
-        control=destination / SPLIT / "control_images" / f"{Path(first.control).stem}.png",
+        control=destination / SPLIT / "control_images" / f"{control_name(first)}.png",
         images=tuple(
             SheetImage(
                 path=destination / SPLIT / "images" / f"{sample.item.id}.png",
@@ -203,6 +229,5 @@ def _source_picture(store: Store, run_id: str, destination: Path, item: ItemResu
     folder = destination / "sources"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{source.identity[:32] if source.key else item.source}{Path(source.name).suffix}"
-    if not path.exists():
-        path.write_bytes(store.get(source.key) if source.key else store.get_uri(source.uri or ""))
+    _write(path, lambda: _read(store, source.key or source.uri or ""))
     return path

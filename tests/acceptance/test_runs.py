@@ -209,8 +209,12 @@ def test_a_ready_made_control_image_is_used_as_it_is(
 ) -> None:
     row = {"control_image": str(photographs / "astronaut.png"), "prompt": "as it is", "seed": 3}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row))
-    (item,) = items(make(fleet, tiny_recipe | {"sources": str(tmp_path / "rows.jsonl")}, "control"))
+    handle = make(fleet, tiny_recipe | {"sources": str(tmp_path / "rows.jsonl")}, "control")
+    (item,) = items(handle)
     assert (item.outcome, item.prompt, item.seed) == (Outcome.DONE, "as it is", 3)
+    export_imagefolder(handle.store, handle.id, tmp_path / "out")
+    (control,) = (tmp_path / "out/train/control_images").iterdir()
+    assert Image.open(control).size == (512, 512)
 
 
 def test_a_model_that_is_missing_on_the_worker_pauses_the_run_with_the_reason(

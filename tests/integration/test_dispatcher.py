@@ -3,20 +3,21 @@
 import threading
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from celery import Celery
 
 from posemill.app import make_app
 from posemill.dispatcher import Dispatcher
 from posemill.ledger import Ledger
-from posemill.names import Stage, StageKeys, queue_name
+from posemill.names import RunKeys, Stage, StageKeys, queue_name
 from posemill.rebuild import rebuild
-from posemill.records import Outcome, RunState
+from posemill.records import Outcome, RunState, encode
 from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.window import queue_length
 from tests.conftest import wait_until
-from tests.planned import plan_run
+from tests.planned import make_run, plan_run
 
 RUN = "r"
 DONE = {Outcome.DONE: 2, Outcome.REJECTED: 0, Outcome.FAILED: 0}
@@ -104,6 +105,16 @@ def test_a_paused_run_gets_no_new_messages(store: Store, ledger: Ledger, app: Ce
     ledger.set_state(RUN, RunState.PAUSED)
     dispatcher(store, ledger, app, settings).tick()
     assert queued(ledger, Stage.DETECT) == 0
+
+
+def test_a_run_with_a_queue_of_its_own_is_sent_there(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN)
+    run = msgspec.structs.replace(make_run(RUN), queues={Stage.DETECT: "big", Stage.GENERATE: "gpus"})
+    store.put(RunKeys(RUN).run, encode(run))
+    dispatcher(store, ledger, app, settings).tick()
+    assert (queue_length(ledger.redis, "big"), queued(ledger, Stage.DETECT)) == (2, 0)
 
 
 def test_two_dispatchers_elect_one(store: Store, ledger: Ledger, app: Celery, settings: Settings) -> None:
