@@ -11,7 +11,6 @@ from uuid import uuid4
 
 import redis
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from posemill import names
 from posemill.app import send_batches
@@ -73,10 +72,10 @@ class Dispatcher:
             try:
                 if self._elected():
                     self.tick()
-            except (PosemillError, redis.RedisError, OperationalError, OSError) as error:
+            except (PosemillError, redis.RedisError, OSError) as error:
                 log.warning("The dispatcher could not do its round: %s", error)
                 stopped.wait(1.0)
-            except Exception:  # whatever it was: a loop that dies unseen would leave every run standing
+            except Exception:  # Celery's own too: a loop that dies unseen would leave every run standing
                 log.warning("The dispatcher could not do its round", exc_info=True)
                 stopped.wait(1.0)
         self._resign()

@@ -60,9 +60,9 @@ class Ledger:
     def open(self, run_id: str, plan: Plan) -> bool:
         """Make a run known and let the dispatcher find it; False when it was known already."""
         key = names.run_hash(run_id)
-        if not self.redis.hsetnx(key, "state", RunState.RUNNING):
-            return False
-        self.redis.hset(
+        pipe = self.redis.pipeline()  # at once: a submitter killed in between would leave a run that nobody finds
+        pipe.hsetnx(key, "state", RunState.RUNNING)
+        pipe.hset(
             key,
             mapping={
                 "detect.rows": plan.sources,
@@ -70,11 +70,11 @@ class Ledger:
                 "generate.rows": plan.items,
                 "generate.batches": plan.generate_batches,
                 "refused_rows": plan.refused_rows,
-                "opened": time.time(),
             },
         )
-        self.redis.sadd(names.RUNS, run_id)
-        return True
+        pipe.hsetnx(key, "opened", time.time())
+        pipe.sadd(names.RUNS, run_id)
+        return bool(pipe.execute()[0])
 
     def restore(self, run_id: str, stage: Stage, done: bytes, counts: dict[Outcome, int], batches: int) -> None:
         """Set a stage's progress to what storage says: `done` is a bitmap, most significant bit first."""
@@ -200,7 +200,7 @@ class Ledger:
     # pace and workers ---------------------------------------------------------------------------------------------
 
     def note_pace(self, run_id: str, finished: dict[Stage, int]) -> None:
-        sample = json.dumps([time.time(), finished[Stage.DETECT], finished[Stage.GENERATE]])
+        sample = json.dumps([self._now(), finished[Stage.DETECT], finished[Stage.GENERATE]])
         pipe = self.redis.pipeline()
         pipe.rpush(names.pace_list(run_id), sample)
         pipe.ltrim(names.pace_list(run_id), -PACE_SAMPLES, -1)
@@ -212,19 +212,27 @@ class Ledger:
         return [tuple(json.loads(sample)) for sample in samples]
 
     def note_worker(self, worker: str, fields: dict[str, Any]) -> None:
-        self.redis.hset(names.WORKERS, worker, json.dumps(fields | {"seen": time.time()}))
+        self.redis.hset(names.WORKERS, worker, json.dumps(fields | {"seen": self._now()}))
 
     def workers(self) -> dict[str, dict[str, Any]]:
-        """Heartbeats of the workers heard of lately, by worker id."""
+        """Heartbeats of the workers heard of lately, by worker id; `seen` is by the caller's clock."""
         beats = cast(dict[str, str], self.redis.hgetall(names.WORKERS))
         known = {worker: json.loads(beat) for worker, beat in beats.items()}
-        gone = [worker for worker, beat in known.items() if time.time() - beat["seen"] > WORKER_SECONDS]
+        now = self._now()
+        gone = [worker for worker, beat in known.items() if now - beat["seen"] > WORKER_SECONDS]
         if gone:
             self.redis.hdel(names.WORKERS, *gone)
-        return {worker: beat for worker, beat in sorted(known.items()) if worker not in gone}
+        ahead = time.time() - now
+        heard = {worker: beat | {"seen": beat["seen"] + ahead} for worker, beat in sorted(known.items())}
+        return {worker: beat for worker, beat in heard.items() if worker not in gone}
 
     def forget_worker(self, worker: str) -> None:
         self.redis.hdel(names.WORKERS, worker)
+
+    def _now(self) -> float:
+        """Redis's clock: a worker's own may be wrong."""
+        seconds, microseconds = self.redis.time()
+        return float(seconds + microseconds / 1e6)
 
 
 def open_ledger(url: str) -> Ledger:

@@ -115,6 +115,7 @@ def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settin
 
 def _celery_arguments(stage: Stage, queue: str, settings: Settings) -> list[str]:
     return [
+        "--quiet",  # no banner, which nobody can print on a full disk
         "worker",
         "--pool=threads",
         f"--concurrency={settings.worker_threads}",

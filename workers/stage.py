@@ -10,6 +10,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
+import redis
+
 from posemill.errors import LeaseLost, NotFound, PermanentError, PosemillError, RunFault, TransientError
 from posemill.ledger import Ledger, Verdict
 from posemill.names import RunKeys, Stage
@@ -114,6 +116,11 @@ class StageWorker:
             except TransientError as error:
                 log.warning("Put off: %s", error, extra=extra)
                 self._put_off(lease, claim.attempt, error)
+            except redis.RedisError as error:  # while it is away this fails as well, and the lease runs out
+                log.warning("Redis cannot be used: %s", error, extra=extra)
+                self._ledger.release(
+                    run_id, stage, batch, claim.fence, delay_seconds=retry_delay(1), refund=True, error=in_words(error)
+                )
             except Exception as error:  # the task boundary: whatever it was, the batch goes back in line
                 log.warning("Attempt %d failed: %s", claim.attempt, in_words(error), extra=extra, exc_info=True)
                 delay_seconds = retry_delay(claim.attempt)

@@ -46,6 +46,8 @@ FAST = {"POSEMILL_LEASE_SECONDS": "3", "POSEMILL_TICK_SECONDS": "0.1", "POSEMILL
 
 def main() -> int:
     options = _parse()
+    if options.kills >= SCHEDULE["kill_worker"]:
+        os.environ.setdefault("CHAOS_SECONDS", "0.06")  # so that the run lasts as long as its faults
     with tempfile.TemporaryDirectory(prefix="posemill-chaos-") as name:
         report = prove(Path(name), sources=options.sources, kills=options.kills, seed=options.seed)
     print(json.dumps(report))
@@ -69,14 +71,13 @@ def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, obj
         faults = _disturb(harm, kills)
         disturbed.wait(timeout_seconds=600)
         store = open_store(settings.store, endpoint_url=services.s3_url)
-        found = differences(store, "calm", "disturbed")
-    takeover = {}
-    if kills >= SCHEDULE["kill_worker"]:
-        _say("A worker is killed, and its batches are taken over")
-        takeover = {"takeover_seconds": takeover_seconds(folder / "takeover", folder / "sources")}
+        found: dict[str, float] = {**differences(store, "calm", "disturbed")}
+        if kills >= SCHEDULE["kill_worker"]:
+            _say("A worker is killed, and its batches are taken over")
+            found["takeover_seconds"] = takeover_seconds(services, folder / "takeover")
     seconds = round(time.monotonic() - begun, 1)
     injected = {f"storage: {fault.value}": number for fault, number in proxy.injected.items()}
-    return {"name": "chaos", "seed": seed, "faults": {**faults, **injected}, **found, **takeover, "seconds": seconds}
+    return {"name": "chaos", "seed": seed, "faults": {**faults, **injected}, **found, "seconds": seconds}
 
 
 def _disturb(harm: Harm, kills: int) -> dict[str, int]:
@@ -87,6 +88,7 @@ def _disturb(harm: Harm, kills: int) -> dict[str, int]:
     harm.random.shuffle(schedule)
     done: Counter[str] = Counter()
     for number, name in enumerate(schedule):
+        done["after the run's end"] += harm.is_over()
         getattr(harm, name)()
         done[name] += 1
         if number % 10 == 9:

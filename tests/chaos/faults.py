@@ -12,6 +12,7 @@ from posemill.app import make_app, send_batches
 from posemill.errors import PosemillError
 from posemill.ledger import Ledger
 from posemill.names import Stage, queue_name
+from posemill.records import RunState
 from posemill.settings import Settings
 from posemill.supervisor import Supervisor
 from producer.runs import RunHandle
@@ -47,6 +48,13 @@ class Harm:
     @property
     def ledger(self) -> Ledger:
         return self._handle.ledger
+
+    def is_over(self) -> bool:
+        """Whether the run has nothing left to harm."""
+        try:
+            return self.ledger.state(self._handle.id) is RunState.COMPLETE
+        except redis.RedisError:
+            return False
 
     def kill_worker(self) -> None:
         self._signal(signal.SIGKILL)
@@ -94,7 +102,7 @@ class Harm:
     def lose_message(self) -> None:
         """As a worker does that is killed between popping a message and noting it."""
         stage = self.random.choice(list(Stage))
-        self._guarded(lambda: self.ledger.redis.lpop(queue_name(stage)))
+        self._guarded(lambda: self.ledger.redis.ltrim(queue_name(stage), 1, -1))
 
     def repeat_message(self) -> None:
         stage = self.random.choice(list(Stage))
@@ -142,8 +150,8 @@ class Harm:
 
 
 def fill(client: "redis.Redis") -> None:
-    """Set the memory limit to what is in use."""
-    client.config_set("maxmemory", client.info("memory")["used_memory"])
+    """Set the memory limit a little below what is in use, so that clients that leave make no room."""
+    client.config_set("maxmemory", int(0.9 * client.info("memory")["used_memory"]))
 
 
 def dump(client: "redis.Redis") -> list[Dumped]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import posemill.dispatcher
-import posemill.window
 import workers.stage
 from posemill.ledger import Ledger
 
@@ -28,9 +27,8 @@ def tamper(environment: Mapping[str, str], stage: str) -> None:
         shift_clock(float(seconds))
     if moment := environment.get("CHAOS_DIE_AT"):
         die_once(Moment(moment), Path(environment["CHAOS_DIED"]) / stage)
-    if seconds := environment.get("CHAOS_PATIENCE_SECONDS"):  # else tests would wait 10 and 20 s
+    if seconds := environment.get("CHAOS_LOCK_SECONDS"):  # until a dead dispatcher is replaced
         posemill.dispatcher.LOCK_SECONDS = int(seconds)
-        posemill.window.RESEND_SECONDS = float(seconds)
 
 
 def shift_clock(seconds: float) -> None:

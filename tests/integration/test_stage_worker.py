@@ -12,6 +12,7 @@ from posemill.rebuild import read_state
 from posemill.records import BatchRecord, Outcome, Run, RunState, SourceResult, decode, encode
 from posemill.settings import Settings
 from posemill.storage import Store
+from tests.chaos.faults import fill
 from tests.planned import plan_run
 from workers.leases import LeaseKeeper
 from workers.slices import Slices
@@ -117,6 +118,19 @@ def test_a_transient_error_sends_the_batch_back_with_a_delay(
     worker(work, store, ledger, settings).do(RUN, 0)
     counts = ledger.snapshot(RUN).stages[Stage.DETECT]
     assert (counts.waiting, counts.leased, counts.finished) == (1, 0, 0)
+
+
+def test_a_redis_that_refuses_writes_costs_no_attempt(
+    work: Work, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    work.before_save = lambda: fill(ledger.redis)
+    try:
+        worker(work, store, ledger, settings).do(RUN, 0)
+    finally:
+        ledger.redis.config_set("maxmemory", 0)
+    assert ledger.snapshot(RUN).stages[Stage.DETECT].waiting == 1
+    ledger.redis.delete(f"posemill:run:{RUN}:detect:waiting")
+    assert ledger.claim(RUN, Stage.DETECT, 0, 30).attempt == 1
 
 
 def again(worker: StageWorker, ledger: Ledger, times: int) -> None:
