@@ -40,6 +40,7 @@ SCHEDULE = {  # for 50 kills; fewer kills shrink the rest as well
     "take_storage_away": 3,
 }
 SLOW = {"stop_redis": 1}  # only beside all 50 kills
+TOO_LATE = "too late"  # faults that met a run which had ended
 FAST = {"POSEMILL_LEASE_SECONDS": "3", "POSEMILL_TICK_SECONDS": "0.1", "POSEMILL_DEAF_SECONDS": "15",
         "POSEMILL_STUCK_SECONDS": "60"}  # fmt: skip
 
@@ -69,6 +70,7 @@ def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, obj
             worker_names=[f"{stage}-{n}" for stage, number in WORKERS.items() for n in range(number)],
         )  # fmt: skip
         faults = _disturb(harm, kills)
+        too_late = faults.pop(TOO_LATE)
         disturbed.wait(timeout_seconds=600)
         store = open_store(settings.store, endpoint_url=services.s3_url)
         found: dict[str, float] = {**differences(store, "calm", "disturbed")}
@@ -77,7 +79,14 @@ def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, obj
             found["takeover_seconds"] = takeover_seconds(services, folder / "takeover")
     seconds = round(time.monotonic() - begun, 1)
     injected = {f"storage: {fault.value}": number for fault, number in proxy.injected.items()}
-    return {"name": "chaos", "seed": seed, "faults": {**faults, **injected}, **found, "seconds": seconds}
+    return {
+        "name": "chaos",
+        "seed": seed,
+        "faults": {**faults, **injected},
+        "faults_too_late": too_late,
+        **found,
+        "seconds": seconds,
+    }
 
 
 def _disturb(harm: Harm, kills: int) -> dict[str, int]:
@@ -88,7 +97,7 @@ def _disturb(harm: Harm, kills: int) -> dict[str, int]:
     harm.random.shuffle(schedule)
     done: Counter[str] = Counter()
     for number, name in enumerate(schedule):
-        done["after the run's end"] += harm.is_over()
+        done[TOO_LATE] += harm.is_over()
         getattr(harm, name)()
         done[name] += 1
         if number % 10 == 9:

@@ -16,7 +16,7 @@ from tools.embedded.reading import averaged_text_encoder
 from tools.embedded.training import Schedule, Training
 from tools.embedded.words import Request, write_part, write_prompt
 
-SCHEDULE = Schedule(steps=4000, peak_rate=0.012, peak_vector_rate=1.5e-3, average_decay=0.998)
+SCHEDULE = Schedule(steps=4500, peak_rate=0.012, peak_vector_rate=1.5e-3, average_decay=0.998)
 BATCH = 16
 NO_PROMPT, PART_PROMPT = 0.1, 0.06  # how often a prompt is left out, or says only the clothes or the place
 NOT_SQUARE_EVERY = 8  # steps
