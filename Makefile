@@ -10,7 +10,7 @@ demo: $(INSTALLED)
 	$(BIN)/posemill demo examples/demo.yaml --out demo-output
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

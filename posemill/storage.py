@@ -225,7 +225,8 @@ def open_store(
         read_timeout=30,
         max_pool_connections=connections,
     )
-    client = boto3.client(
+    session = boto3.session.Session()  # the default one would keep the first credentials it has seen
+    client = session.client(
         "s3",
         endpoint_url=endpoint_url,
         aws_access_key_id=access_key,
