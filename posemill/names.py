@@ -33,7 +33,6 @@ class RunKeys:
         self.run = f"{self.root}run.json"
         self.sealed = f"{self.root}plan/sealed.json"
         self.state = f"{self.root}state.json"
-        self.summary = f"{self.root}summary.json"
         self.images = f"{self.root}images/"
         self.refused_rows = f"{self.root}plan/refused/"
 
