@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check chaos embedded clean
+.PHONY: demo test check chaos bench embedded clean
 
 demo: $(INSTALLED)
 	$(BIN)/posemill demo examples/demo.yaml --out demo-output
@@ -19,6 +19,9 @@ check: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.chaos
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks $(FIGURE)
 
 embedded: $(INSTALLED)
 	$(BIN)/python -m tools.embedded train

@@ -1,0 +1,46 @@
+"""`python -m benchmarks [FIGURE …]`: measure, and print a JSON line for each figure."""
+
+import importlib
+import sys
+from collections.abc import Iterable
+
+from benchmarks.figure import Figure
+
+MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures together
+    "detecting": ("detect_speedup",),
+    "detect_parity": ("detect_parity",),
+    "device_busy": ("device_busy",),
+    "queue_efficiency": ("queue_efficiency",),
+    "card_speedup": ("card_speedup",),
+    "fleet_busy": ("fleet_busy",),
+    "planning": ("plan_rate", "plan_memory", "redis_memory", "status_latency"),
+    "rebuilding": ("rebuild_rate",),
+    "starting": ("start_time",),
+    "exporting": ("export_rate",),
+}
+
+
+def main(asked: list[str]) -> int:
+    """Measure the figures asked for, or all; 2 when a name is unknown."""
+    known = [name for names in MODULES.values() for name in names]
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        print(f"no figure is called {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    for module, names in MODULES.items():
+        wanted = [name for name in names if not asked or name in asked]
+        if wanted:
+            for figure in measure(module):
+                if figure.name in wanted:
+                    print(figure.line(), flush=True)
+    return 0
+
+
+def measure(module: str) -> Iterable[Figure]:
+    """The figures of one module, as they come."""
+    measured: Iterable[Figure] = importlib.import_module(f"benchmarks.{module}").measure()
+    return measured
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
