@@ -4,7 +4,7 @@ import ssl
 
 from celery import Celery
 
-from posemill.names import Stage, task_name
+from posemill.names import Priority, Stage, task_name
 
 
 def make_app(redis_url: str) -> Celery:
@@ -30,8 +30,10 @@ def make_app(redis_url: str) -> Celery:
     return app
 
 
-def send_batches(app: Celery, stage: Stage, queue: str, run_id: str, batches: list[int]) -> None:
+def send_batches(
+    app: Celery, stage: Stage, queue: str, run_id: str, batches: list[int], *, priority: Priority = Priority.NORMAL
+) -> None:
     """Put one message for each batch on the queue."""
     with app.producer_pool.acquire(block=True) as producer:
         for batch in batches:
-            app.send_task(task_name(stage), args=[run_id, batch], queue=queue, producer=producer)
+            app.send_task(task_name(stage), args=[run_id, batch], queue=queue, producer=producer, priority=priority)

@@ -16,7 +16,7 @@ from posemill import names
 from posemill.app import send_batches
 from posemill.errors import PosemillError
 from posemill.ledger import Ledger
-from posemill.names import RunKeys, Stage
+from posemill.names import Priority, RunKeys, Stage
 from posemill.progress import Snapshot
 from posemill.records import Run, RunState, ShardHeader, decode, decode_header
 from posemill.settings import Settings
@@ -108,19 +108,21 @@ class Dispatcher:
             self._ledger.set_state(run_id, RunState.COMPLETE)
             log.info("The run is complete", extra={"run_id": run_id})
             return
+        run = self._plan.run(run_id)
         for stage in Stage:
-            queue = self._plan.run(run_id).queues[stage]
+            queue = run.queues[stage]
             window = Window(self._ledger.redis, run_id, stage, queue, self._settings.window)
             lost = window.take_back(self._settings.resend_seconds)
             if lost:
                 log.warning("%d %s batches were lost and go out again", lost, stage, extra={"run_id": run_id})
-            batches = self._choose(window, snapshot.stages[stage].batches)
-            if batches:
+            for priority, batches in self._choose(
+                window, snapshot.stages[stage].batches, Priority[run.priority.upper()]
+            ):
                 window.mark_sent(batches)
-                send_batches(self._app, stage, queue, run_id, batches)
+                send_batches(self._app, stage, queue, run_id, batches, priority=priority)
 
-    def _choose(self, window: Window, batches: int) -> list[int]:
-        """Batches that may start now: due retries, then passed-over ones, then new ones."""
+    def _choose(self, window: Window, batches: int, own: Priority) -> list[tuple[Priority, list[int]]]:
+        """Batches that may start now: due retries before all others, then passed-over ones, then new ones."""
 
         def ready(batch: int) -> bool:
             return window.stage is Stage.DETECT or window.detected(self._plan.needs(window.run_id, batch))
@@ -128,15 +130,16 @@ class Dispatcher:
         room = window.room()
         if room <= 0:
             return []
-        chosen = window.due(room)
+        again = window.due(room)
+        room -= len(again)
         passed_over = window.passed_over()
-        chosen += take(passed_over, room - len(chosen), ready)[0]
+        chosen = take(passed_over, room, ready)[0]
         fresh, end = window.fresh(batches)
         started, passed = take(fresh, room - len(chosen), ready, limit_passed=window.limit - len(passed_over))
         seen = started + passed
         if seen or not fresh:
             window.advance(passed, max(seen) + 1 if seen else end)
-        return chosen + started
+        return [(priority, found) for priority, found in ((Priority.AGAIN, again), (own, chosen + started)) if found]
 
     def _elected(self) -> bool:
         client = self._ledger.redis

@@ -174,12 +174,16 @@ class Ledger:
         delay_seconds: float = 0.0,
         refund: bool = False,
         error: str = "",
+        overdue: bool = False,
     ) -> None:
-        """Hand a batch back, with what went wrong; `refund` takes its attempt off the count."""
+        """Hand a batch back, with what went wrong; `refund` takes its attempt off the count.
+
+        When the lease is lost nothing happens, except that an `overdue` call still takes the attempt off.
+        """
         keys = StageKeys(run_id, stage)
         self._scripts["release"](
             keys=[keys.leases, keys.holders, keys.waiting, keys.attempts, keys.errors],
-            args=[batch, fence, delay_seconds, int(refund), error],
+            args=[batch, fence, delay_seconds, int(refund), error, int(overdue)],
         )
 
     def count_delay(self, run_id: str, stage: Stage, batch: int) -> int:

@@ -1,6 +1,6 @@
 """Every key, queue and task name, each built in this one place."""
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 # Celery -------------------------------------------------------------------------------------------------------
 
@@ -18,6 +18,20 @@ def queue_name(stage: Stage) -> str:
 
 def task_name(stage: Stage) -> str:
     return f"posemill.{stage}"
+
+
+class Priority(IntEnum):
+    """Of a message; workers take lower numbers first. kombu on Redis knows these four."""
+
+    AGAIN = 0  # batches that go out once more: a dead worker's must not wait behind a full queue
+    HIGH = 3
+    NORMAL = 6
+    LOW = 9
+
+
+def queue_list(queue: str, priority: Priority) -> str:
+    """The Redis list where kombu keeps a queue's messages of one priority."""
+    return f"{queue}\x06\x16{priority.value}" if priority else queue
 
 
 # Object storage -----------------------------------------------------------------------------------------------

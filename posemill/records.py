@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -72,6 +72,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     slicing: dict[Stage, Slicing]
     queues: dict[Stage, str]
     posemill_version: str
+    priority: Literal["low", "normal", "high"] = "normal"  # among the runs on one queue
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

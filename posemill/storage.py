@@ -14,13 +14,11 @@ import msgspec
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
 
-from posemill.errors import ChangedObject, NotFound, PosemillError, RunFault, ServiceError, TransientError
+from posemill.errors import BadInput, ChangedObject, NotFound, PosemillError, RunFault, ServiceError, TransientError
 from posemill.identity import sha256
 from posemill.records import StoredObject
 
 CONFLICT_RETRIES = 8  # of a conditional write that meets another one in flight
-MISSING = {"404", "NoSuchKey", "NotFound"}
-MISCONFIGURED = {"403", "AccessDenied", "NoSuchBucket", "InvalidAccessKeyId", "SignatureDoesNotMatch"}
 
 
 class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +85,12 @@ class S3Store:
 
     def get_uri(self, uri: str) -> bytes:
         bucket, key = split_s3_uri(uri)
-        return self._get(bucket, key)
+        try:
+            return self._get(bucket, key)
+        except _NoSuchBucket as error:
+            if bucket == self._bucket:
+                raise
+            raise NotFound(f"{uri}: no such bucket") from error  # one row's mistake, not the run's
 
     def head(self, key: str) -> StoredObject | None:
         try:
@@ -168,6 +171,10 @@ class _PreconditionFailed(PosemillError):
     """The key exists already."""
 
 
+class _NoSuchBucket(RunFault):
+    """The bucket itself is missing."""
+
+
 class _WriteConflict(PosemillError):
     """Another write to the key is in flight."""
 
@@ -183,20 +190,37 @@ def _translated(error: ClientError | BotoCoreError, place: str) -> PosemillError
     return TransientError(f"{place}: {error}")
 
 
+_REFUSES = (RunFault, "storage refuses; check the bucket and the credentials")
+_GONE = (NotFound, "no such object")
+_IMPOSSIBLE = (BadInput, "storage takes no such address; mend it")
+_ANSWERS: dict[str, tuple[type[PosemillError], str]] = {  # by S3's error code, or by HTTP status where that is all
+    "412": (_PreconditionFailed, "the key exists already"),
+    "409": (_WriteConflict, "another write is in flight"),
+    "404": _GONE,
+    "NoSuchKey": _GONE,
+    "NotFound": _GONE,
+    "NoSuchBucket": (_NoSuchBucket, "storage refuses, there is no such bucket; create it or mend the address"),
+    "403": _REFUSES,
+    "AccessDenied": _REFUSES,
+    "InvalidAccessKeyId": _REFUSES,
+    "SignatureDoesNotMatch": _REFUSES,
+    "ExpiredToken": _REFUSES,
+    "InvalidToken": _REFUSES,
+    "RequestTimeTooSkewed": (TransientError, "this machine's clock is wrong, so storage refuses it; set the clock"),
+    "InvalidRequest": _IMPOSSIBLE,
+    "InvalidURI": _IMPOSSIBLE,
+    "InvalidArgument": _IMPOSSIBLE,
+    "InvalidBucketName": _IMPOSSIBLE,
+    "KeyTooLongError": _IMPOSSIBLE,
+}
+
+
 def _translated_answer(error: ClientError, place: str) -> PosemillError:
     code = str(error.response.get("Error", {}).get("Code", ""))
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if status == 412:
-        return _PreconditionFailed(place)
-    if status == 409:
-        return _WriteConflict(place)
-    if code == "RequestTimeTooSkewed":
-        return TransientError(f"{place}: this machine's clock is wrong, so storage refuses it; set the clock")
-    if code in MISCONFIGURED or status == 403:
-        return RunFault(f"{place}: storage refuses ({code}); check the bucket and the credentials")
-    if code in MISSING or status == 404:
-        return NotFound(f"{place}: no such object")
-    return TransientError(f"{place}: storage answered {status} {code}")
+    status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    unknown = TransientError, "storage cannot answer"
+    kind, words = _ANSWERS.get(code) or _ANSWERS.get(status) or unknown
+    return kind(f"{place}: {words} ({status} {code})")
 
 
 def split_s3_uri(uri: str) -> tuple[str, str]:

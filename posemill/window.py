@@ -10,9 +10,7 @@ from typing import cast
 import redis
 
 from posemill import names
-from posemill.names import Stage, StageKeys
-
-PRIORITY_SUFFIXES = ("", "\x06\x163", "\x06\x166", "\x06\x169")  # kombu keeps a queue as four lists
+from posemill.names import Priority, Stage, StageKeys, queue_list
 
 
 class Window:
@@ -95,8 +93,8 @@ class Window:
 def queue_length(client: "redis.Redis", queue: str) -> int:
     """Messages that wait on a queue."""
     pipe = client.pipeline()
-    for suffix in PRIORITY_SUFFIXES:
-        pipe.llen(queue + suffix)
+    for priority in Priority:
+        pipe.llen(queue_list(queue, priority))
     lengths: list[int] = pipe.execute()
     return sum(lengths)
 

@@ -97,6 +97,7 @@ class Recipe(Part):
     prompts: list[str] = []
     matrix: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = {}
     seeds: int | list[int] = 1
+    priority: Literal["low", "normal", "high"] = "normal"
     seed: int = Field(default=0, ge=0, lt=2**63)  # where seeds given as a number of images begin
     detect: DetectRecipe = DetectRecipe()
     generate: GenerateRecipe = GenerateRecipe(model="sd15-openpose")

@@ -37,7 +37,7 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str) -> Run:
         name=recipe.name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         recipe=values,
-        recipe_digest=digest(recipe.model_dump(mode="json")),
+        recipe_digest=digest(recipe.model_dump(mode="json", exclude_defaults=True)),
         detect=_detect_spec(recipe),
         rules=Rules(min_people=recipe.detect.min_people, max_people=recipe.detect.max_people),
         generate=_generate_spec(recipe),
@@ -50,6 +50,7 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str) -> Run:
             Stage.GENERATE: recipe.generate.queue or queue_name(Stage.GENERATE),
         },
         posemill_version=__version__,
+        priority=recipe.priority,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from posemill.app import make_app
 from posemill.dispatcher import Dispatcher
+from posemill.errors import ServiceError
 from posemill.ledger import open_ledger
 from posemill.names import Stage, queue_name
 from posemill.redis_safety import require_safe_redis
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: MakeWork | None = None) -> None:
     """Work until SIGTERM; `make_work` replaces the stage's own part.
 
-    Raises ServiceError when Redis or storage is not usable at the start.
+    Raises ServiceError when Redis or storage is not usable at the start, or when Celery gives up.
     """
     queue = queue or queue_name(stage)
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
@@ -65,10 +66,14 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
     threads = [threading.Thread(target=loop, args=(stopped,), name=name, daemon=True) for name, loop in loops.items()]
     for thread in threads:
         thread.start()
+    asked = threading.Event()
+    when_ending(asked.set)
     when_ending(lambda: begin_to_drain(worker, settings.drain_seconds))
     log.info("A %s worker is ready", stage)
     try:
         app.worker_main(_celery_arguments(stage, queue, settings))
+        if not asked.is_set():  # Celery logs an unrecoverable error and returns as if all were well
+            raise ServiceError("the worker stopped consuming by itself; the log above says why")
     finally:
         stopped.set()
         for thread in threads:

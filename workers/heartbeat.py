@@ -30,6 +30,7 @@ class Heartbeat:
 
     def run_until(self, stopped: threading.Event) -> None:
         while True:
+            self._worker.debts.pay()
             try:
                 self.beat()
             except redis.RedisError as error:

@@ -8,6 +8,7 @@ import random
 import threading
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import redis
@@ -28,6 +29,7 @@ from posemill.records import (
 )
 from posemill.settings import Settings
 from posemill.storage import Store
+from workers.debts import Debts
 from workers.leases import Lease, LeaseKeeper
 from workers.slices import Slices
 
@@ -91,6 +93,7 @@ class StageWorker:
         self._settings = settings
         self._device = threading.Lock()
         self._draining = False
+        self.debts = Debts()
         self.finished = 0  # batches, for the heartbeat
         self.stepped = time.monotonic()  # the last step of any batch, for the heartbeat
 
@@ -98,6 +101,7 @@ class StageWorker:
         """Work on a batch if it can be claimed; a message for a batch that cannot is dropped."""
         stage = self._work.stage
         extra = {"run_id": run_id, "stage": stage, "batch": batch}
+        self.debts.pay()
         claim = self._ledger.claim(run_id, stage, batch, self._settings.lease_seconds)
         self._step()
         if claim.verdict is not Verdict.CLAIMED:
@@ -116,11 +120,14 @@ class StageWorker:
             except TransientError as error:
                 log.warning("Put off: %s", error, extra=extra)
                 self._put_off(lease, claim.attempt, error)
-            except redis.RedisError as error:  # while it is away this fails as well, and the lease runs out
+            except redis.RedisError as error:  # the lease may run out before Redis is back
                 log.warning("Redis cannot be used: %s", error, extra=extra)
-                self._ledger.release(
-                    run_id, stage, batch, claim.fence, delay_seconds=retry_delay(1), refund=True, error=in_words(error)
-                )
+                self.debts.settle(
+                    partial(
+                        self._ledger.release, run_id, stage, batch, claim.fence,
+                        delay_seconds=retry_delay(1), refund=True, error=in_words(error), overdue=True,
+                    )
+                )  # fmt: skip
             except Exception as error:  # the task boundary: whatever it was, the batch goes back in line
                 log.warning("Attempt %d failed: %s", claim.attempt, in_words(error), extra=extra, exc_info=True)
                 delay_seconds = retry_delay(claim.attempt)
@@ -186,14 +193,14 @@ class StageWorker:
             return []
         try:
             results = self._make_rows(lease, run, [entry])
-        except (LeaseLost, Draining, RunFault, TransientError):
-            self._ledger.end_row(*place)
+        except (LeaseLost, Draining, RunFault, TransientError, redis.RedisError):
+            self.debts.settle(partial(self._ledger.end_row, *place))
             raise
         except Exception as error:  # alone, it is this row's own
             extra = {"run_id": lease.run_id, "stage": lease.stage, "batch": lease.batch}
             log.warning("Row %d failed alone: %s", row, in_words(error), extra=extra, exc_info=True)
             results = self._work.failed(run, lease.batch, PermanentError(in_words(error)))[row : row + 1]
-        self._ledger.end_row(*place)
+        self.debts.settle(partial(self._ledger.end_row, *place))
         return results
 
     def _put_off(self, lease: Lease, attempt: int, error: TransientError) -> None:

@@ -32,7 +32,7 @@ from producer.services import EmbeddedServices
 from producer.submission import submit
 from tests.chaos.faults import dump, fill, restore
 from tests.chaos.proxy import Fault, FaultProxy
-from tests.chaos.runs import chaos_workers, differences, recipe, write_sources
+from tests.chaos.runs import chaos_workers, differences, recipe, take_controls_away, write_sources
 from tests.chaos.tampering import Moment
 from tests.conftest import wait_until
 
@@ -109,8 +109,9 @@ def test_a_worker_killed_between_two_steps_of_a_batch_leaves_the_calm_run_s_data
     assert {mark.name for mark in died.iterdir()} == set(Stage)
     assert claims(disturbed.ledger, "disturbed") == 10 + extra_claims
     assert {record.attempt for record in records(disturbed.store, "disturbed", Stage.GENERATE)} == attempts
+    disturbed_controls = take_controls_away(disturbed.store)  # so that the calm run detects as well
     submit(few, run_id="calm", settings=settings).wait(timeout_seconds=60)
-    found = differences(disturbed.store, "calm", "disturbed")
+    found = differences(disturbed.store, "calm", "disturbed", disturbed_controls)
     assert found == {"items": 40, "lost": 0, "duplicated": 0, "differing": 0}
 
 

@@ -100,6 +100,44 @@ def test_what_is_no_picture_fails_alone_with_a_reason(run: RunHandle) -> None:
     assert (status.done, status.rejected, status.failed) == (4, 2, 2)
 
 
+def test_hostile_pictures_end_in_one_record_each_and_the_run_goes_on(
+    fleet: Settings, tiny_recipe: dict[str, Any], photographs: Path, tmp_path: Path
+) -> None:
+    import struct
+    import zlib
+
+    camera = Image.open(photographs / "camera.png")
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    whole = (photographs / "camera.png").read_bytes()
+    camera.save(tmp_path / "animated.gif", save_all=True, append_images=[Image.new("L", camera.size)])
+    Image.new("RGB", (1, 1)).save(tmp_path / "dot.png")
+    Image.new("RGB", (1, 500)).save(tmp_path / "ribbon.png")
+    files = {"bomb.png": bomb, "cut.png": whole[: len(whole) // 2], "empty.png": b"", "mislabelled.jpg": whole}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    missing = ["s3://posemill/no/such.png", "s3://no-such-bucket/x.png"]
+    addresses = [*names, "s3://posemill/../../etc/passwd.png", *missing, "../up.png", "/etc/passwd"]
+    lines = "".join(json.dumps({"source": address}) + "\n" for address in addresses)
+    (tmp_path / "rows.jsonl").write_text(lines)
+    handle = make(
+        fleet, {**tiny_recipe, "sources": str(tmp_path / "rows.jsonl"), "matrix": {"colour": ["red"]}}, "hostile"
+    )
+    found = {name: (source.outcome, source.reason) for name, source in sources(handle).items()}
+    bad, done = (Outcome.FAILED, "bad_picture"), (Outcome.DONE, "")
+    assert found == {
+        "animated.gif": done,
+        "mislabelled.jpg": done,
+        "dot.png": (Outcome.REJECTED, "no_person"),
+        **dict.fromkeys(("bomb.png", "cut.png", "empty.png", "ribbon.png", "/etc/passwd"), bad),
+        "s3://posemill/../../etc/passwd.png": (Outcome.FAILED, "bad_input"),
+        **dict.fromkeys(missing, (Outcome.FAILED, "not_found")),
+    }
+    assert handle.status().snapshot.refused_rows == 1
+    assert check(handle.store, "hostile", deep=True).complete
+
+
 def test_poses_are_stored_as_openpose_json_with_scores(run: RunHandle) -> None:
     pose = json.loads(run.store.get(sources(run)["astronaut.png"].pose.key))
     keypoints = pose["people"][0]["pose_keypoints_2d"]

@@ -22,7 +22,7 @@ from producer.services import EmbeddedServices
 from producer.submission import submit
 from tests.chaos.faults import Harm
 from tests.chaos.proxy import FaultProxy
-from tests.chaos.runs import chaos_workers, differences, recipe, write_sources
+from tests.chaos.runs import chaos_workers, differences, recipe, take_controls_away, write_sources
 from tests.chaos.takeover import takeover_seconds
 
 WORKERS = {"detect": 1, "generate": 2}
@@ -63,6 +63,8 @@ def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, obj
         _say("The calm run")
         calm = submit(wanted, run_id="calm", settings=settings)
         calm.wait(timeout_seconds=600)
+        store = open_store(settings.store, endpoint_url=services.s3_url)
+        calm_controls = take_controls_away(store)
         _say("The disturbed run")
         disturbed = submit(wanted, run_id="disturbed", settings=settings)
         harm = Harm(
@@ -72,8 +74,7 @@ def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, obj
         faults = _disturb(harm, kills)
         too_late = faults.pop(TOO_LATE)
         disturbed.wait(timeout_seconds=600)
-        store = open_store(settings.store, endpoint_url=services.s3_url)
-        found: dict[str, float] = {**differences(store, "calm", "disturbed")}
+        found: dict[str, float] = {**differences(store, "calm", "disturbed", calm_controls)}
         if kills >= SCHEDULE["kill_worker"]:
             _say("A worker is killed, and its batches are taken over")
             found["takeover_seconds"] = takeover_seconds(services, folder / "takeover")

@@ -11,7 +11,7 @@ import redis
 from posemill.app import make_app, send_batches
 from posemill.errors import PosemillError
 from posemill.ledger import Ledger
-from posemill.names import Stage, queue_name
+from posemill.names import Priority, Stage, queue_list, queue_name
 from posemill.records import RunState
 from posemill.settings import Settings
 from posemill.supervisor import Supervisor
@@ -102,7 +102,7 @@ class Harm:
     def lose_message(self) -> None:
         """As a worker does that is killed between popping a message and noting it."""
         stage = self.random.choice(list(Stage))
-        self._guarded(lambda: self.ledger.redis.ltrim(queue_name(stage), 1, -1))
+        self._guarded(lambda: self.ledger.redis.ltrim(queue_list(queue_name(stage), Priority.NORMAL), 1, -1))
 
     def repeat_message(self) -> None:
         stage = self.random.choice(list(Stage))

@@ -63,12 +63,27 @@ def images(store: Store, run_id: str) -> dict[str, str]:
     return {name: stored.sha256 for name, stored in found.items() if stored}
 
 
-def differences(store: Store, calm: str, disturbed: str) -> dict[str, int]:
+def controls(store: Store) -> dict[str, str]:
+    """Digests of control images and poses, which runs share, by key."""
+    found = {info.key: store.head(info.key) for info in store.list("controls/")}
+    return {key: stored.sha256 for key, stored in found.items() if stored}
+
+
+def take_controls_away(store: Store) -> dict[str, str]:
+    """Delete what detection made, so that another run has to detect again; gives the digests."""
+    found = controls(store)
+    for key in found:
+        store.delete(key)
+    return found
+
+
+def differences(store: Store, calm: str, disturbed: str, calm_controls: Mapping[str, str]) -> dict[str, int]:
     """How the disturbed run differs from the calm one; all zero when the promise is kept."""
-    expected, found = images(store, calm), images(store, disturbed)
+    expected = {**calm_controls, **images(store, calm)}
+    found = {**controls(store), **images(store, disturbed)}
     faults = check(store, disturbed, deep=True).faults
     return {
-        "items": len(expected),
+        "items": len(images(store, calm)),
         "lost": len(expected.keys() - found.keys()) + sum(fault.kind.startswith("missing") for fault in faults),
         "duplicated": len(found.keys() - expected.keys()) + sum(fault.kind == "stray_object" for fault in faults),
         "differing": sum(found[name] != digest for name, digest in expected.items() if name in found)

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 from posemill.ledger import Ledger
-from posemill.names import Stage, StageKeys
+from posemill.names import Stage, StageKeys, queue_name
 from posemill.settings import Settings
+from posemill.window import queue_length
 from producer.services import EmbeddedServices
 from producer.submission import submit
 from tests.chaos.runs import chaos_workers, recipe, write_sources
@@ -19,7 +20,7 @@ KEYS = StageKeys("takeover", Stage.GENERATE)
 
 
 def takeover_seconds(services: EmbeddedServices, folder: Path) -> float:
-    """From the only generate worker's death until all its batches are claimed again; nothing else waits by then.
+    """From the only generate worker's death until all its batches are claimed again, before a queue of minutes.
 
     It may be the elected dispatcher, which then has to be replaced as well. Raises AssertionError after 45 s.
     """
@@ -27,9 +28,10 @@ def takeover_seconds(services: EmbeddedServices, folder: Path) -> float:
         del os.environ[name]
     os.environ["POSEMILL_REDIS_URL"] = f"{services.redis_url.removesuffix('/0')}/1"  # unseen by the other workers
     os.environ["POSEMILL_STORE"] = "s3://posemill/takeover"
-    sources = write_sources(folder / "sources", 6)
+    sources = write_sources(folder / "sources", 120)
     with chaos_workers(folder / "logs", environment=SLOWLY) as workers:
         handle = submit(recipe(sources), run_id="takeover", settings=Settings())
+        wait_until(lambda: queue_length(handle.ledger.redis, queue_name(Stage.GENERATE)) > 40)
         wait_until(lambda: handle.ledger.redis.hlen(KEYS.holders) >= 2)
         os.kill(workers.pid("generate-0") or 0, signal.SIGKILL)
         died = time.monotonic()

@@ -10,7 +10,7 @@ from celery import Celery
 from posemill.app import make_app
 from posemill.dispatcher import Dispatcher
 from posemill.ledger import Ledger
-from posemill.names import RunKeys, Stage, StageKeys, queue_name
+from posemill.names import Priority, RunKeys, Stage, StageKeys, queue_list, queue_name
 from posemill.rebuild import rebuild
 from posemill.records import Outcome, RunState, encode
 from posemill.settings import Settings
@@ -81,7 +81,9 @@ def test_a_batch_whose_worker_died_goes_out_again(
     plan_run(store, ledger, RUN, sources=2)
     loop = dispatcher(store, ledger, app, settings)
     loop.tick()
-    ledger.redis.delete(queue_name(Stage.DETECT))  # the message was popped by the worker that dies
+    ledger.redis.delete(
+        queue_list(queue_name(Stage.DETECT), Priority.NORMAL)
+    )  # the message was popped by the worker that dies
     ledger.claim(RUN, Stage.DETECT, 0, 0.05)
     wait_until(lambda: loop.tick() or queued(ledger, Stage.DETECT) == 1, seconds=10)
 
@@ -92,12 +94,45 @@ def test_a_message_that_vanished_unclaimed_goes_out_again(
     plan_run(store, ledger, RUN, sources=2)
     loop = dispatcher(store, ledger, app, settings)
     loop.tick()
-    ledger.redis.delete(queue_name(Stage.DETECT))
+    ledger.redis.delete(queue_list(queue_name(Stage.DETECT), Priority.NORMAL))
     loop.tick()
     assert queued(ledger, Stage.DETECT) == 0, "it may still be on its way to a worker"
     ledger.redis.zadd(StageKeys(RUN, Stage.DETECT).sent, {"0": 1.0})  # as if sent long ago
     loop.tick()
     assert queued(ledger, Stage.DETECT) == 1
+
+
+def messages(app: Celery, queue: str, number: int) -> list[tuple[str, int]]:
+    """The first messages that a worker on the queue would get: run id and batch."""
+    with app.connection() as connection, connection.SimpleQueue(queue) as simple:
+        taken = [simple.get(timeout=5) for _ in range(number)]
+        for message in taken:
+            message.ack()
+    return [tuple(message.payload[0]) for message in taken]
+
+
+def test_a_dead_worker_s_batch_does_not_wait_behind_a_full_queue(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=40)
+    loop = dispatcher(store, ledger, app, settings)
+    loop.tick()
+    queue = queue_name(Stage.DETECT)
+    assert messages(app, queue, 2) == [(RUN, 0), (RUN, 1)], "new batches come in their order"
+    ledger.claim(RUN, Stage.DETECT, 1, 0.05)
+    wait_until(lambda: loop.tick() or ledger.redis.llen(queue_list(queue, Priority.AGAIN)) == 1, seconds=10)
+    assert messages(app, queue, 2) == [(RUN, 1), (RUN, 2)]
+
+
+def test_a_run_of_high_priority_goes_before_one_that_was_first(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    loop = dispatcher(store, ledger, app, settings)
+    for run_id, priority in (("a-low", "low"), ("b-normal", "normal"), ("c-high", "high")):
+        plan_run(store, ledger, run_id, sources=2)
+        store.put(RunKeys(run_id).run, encode(msgspec.structs.replace(make_run(run_id), priority=priority)))
+        loop.tick()
+    assert [run_id for run_id, _ in messages(app, queue_name(Stage.DETECT), 3)] == ["c-high", "b-normal", "a-low"]
 
 
 def test_a_paused_run_gets_no_new_messages(store: Store, ledger: Ledger, app: Celery, settings: Settings) -> None:

@@ -4,6 +4,7 @@ import contextlib
 from typing import Any
 
 import pytest
+import redis
 
 from posemill.errors import BadInput, PosemillError, RunFault, TransientError
 from posemill.ledger import Ledger
@@ -130,6 +131,28 @@ def test_a_redis_that_refuses_writes_costs_no_attempt(
         ledger.redis.config_set("maxmemory", 0)
     assert ledger.snapshot(RUN).stages[Stage.DETECT].waiting == 1
     ledger.redis.delete(f"posemill:run:{RUN}:detect:waiting")
+    assert ledger.claim(RUN, Stage.DETECT, 0, 30).attempt == 1
+
+
+def test_a_redis_that_was_away_past_the_lease_costs_no_attempt(
+    work: Work, store: Store, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go_away() -> None:
+        monkeypatch.setitem(ledger._scripts, "release", away)
+        raise redis.ConnectionError("nobody there")
+
+    def away(*place: Any, **wanted: Any) -> None:
+        raise redis.ConnectionError("nobody there")
+
+    work.before_save = go_away
+    busy = worker(work, store, ledger, settings)
+    busy.do(RUN, 0)
+    ledger.redis.delete(f"posemill:run:{RUN}:detect:holders", f"posemill:run:{RUN}:detect:leases")  # as expire.lua does
+    busy.debts.pay()
+    assert ledger.redis.hget(f"posemill:run:{RUN}:detect:attempts", "0") == "1"
+    monkeypatch.undo()
+    busy.debts.pay()
+    busy.debts.pay()
     assert ledger.claim(RUN, Stage.DETECT, 0, 30).attempt == 1
 
 
