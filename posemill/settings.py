@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     max_attempts: int = Field(default=2, ge=1)  # of a batch as a whole; after that its rows are made one by one
     max_delays: int = Field(default=60, ge=1)  # of a batch by transient errors, before its rows are failed
     stuck_seconds: float = Field(default=900.0, gt=0)  # without a step of work a worker ends itself
-    deaf_seconds: float = Field(default=120.0, gt=0)  # with messages waiting and none taken it does so too
+    deaf_seconds: float = Field(default=60.0, gt=0)  # with messages waiting and none taken it does so too
     drain_seconds: float = Field(default=60.0, ge=0)  # after SIGTERM, until what is not finished is handed back
     resend_seconds: float = Field(default=20.0, gt=0)  # a message unclaimed that long, with the queue short, is lost
     allowed_hosts: str = ""  # from which sources may be read by URL; comma-separated, .example.org for subdomains

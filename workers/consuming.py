@@ -67,8 +67,12 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
     for thread in threads:
         thread.start()
     asked = threading.Event()
-    when_ending(asked.set)
-    when_ending(lambda: begin_to_drain(worker, settings.drain_seconds))
+
+    def end() -> None:
+        begin_to_drain(worker, 0 if asked.is_set() else settings.drain_seconds)  # a second SIGTERM means at once
+        asked.set()
+
+    when_ending(end)
     log.info("A %s worker is ready", stage)
     try:
         app.worker_main(_celery_arguments(stage, queue, settings))

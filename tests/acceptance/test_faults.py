@@ -72,6 +72,13 @@ def claims(ledger: Ledger, run_id: str) -> int:
     return int(ledger.redis.hget(run_hash(run_id), "fence") or 0)  # type: ignore[arg-type]
 
 
+def answers(ledger: Ledger) -> bool:
+    try:
+        return bool(ledger.redis.ping())
+    except redis.RedisError:
+        return False
+
+
 def wait_for_batches(handle: RunHandle, batches: int) -> None:
     wait_until(lambda: handle.status().snapshot.stages[Stage.GENERATE].batches_done >= batches)
 
@@ -127,6 +134,19 @@ def test_a_redis_that_stands_still_past_every_lease_loses_nothing(
         threading.Event().wait(2.5 * 2)  # the fault itself: two and a half leases
     finally:
         os.kill(server, signal.SIGCONT)
+    require_all_done(handle)
+
+
+def test_a_redis_that_is_killed_and_restarted_under_load_loses_nothing(
+    settings: Settings, services: EmbeddedServices, start: Start, wanted: dict[str, Any]
+) -> None:
+    start(environment={"POSEMILL_DEAF_SECONDS": "3"})  # Celery may stop consuming; then the worker ends itself
+    handle = submit(wanted, run_id="restarted", settings=settings)
+    for batches in (2, 6, 10):
+        wait_for_batches(handle, batches)
+        killed = services.supervisor.pid("redis") or 0
+        os.kill(killed, signal.SIGKILL)
+        wait_until(lambda killed=killed: answers(handle.ledger) and services.supervisor.pid("redis") != killed)
     require_all_done(handle)
 
 

@@ -1,24 +1,83 @@
-"""The worker process around Celery."""
+"""The worker process around Celery: how it ends."""
 
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
 
 from posemill.ledger import Ledger
-from posemill.names import Priority, Stage, queue_list, queue_name
+from posemill.names import Priority, Stage, StageKeys, queue_list, queue_name
 from posemill.settings import Settings
 from posemill.storage import Store
+from producer.runs import RunHandle
+from producer.submission import submit
+from tests.chaos.runs import recipe, write_sources
+from tests.conftest import wait_until
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(settings: Settings, store: Store) -> Iterator[Start]:
+    """Starts a detect worker of tests.chaos.worker with these variables added to its environment."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start_worker(**environment: str) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "tests.chaos.worker", "detect"]
+        started.append(subprocess.Popen(command, env=os.environ | environment, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start_worker
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def with_a_busy_worker(
+    start: Start, settings: Settings, tmp_path: Path, **environment: str
+) -> tuple[RunHandle, "subprocess.Popen[str]"]:
+    """A run whose only detect batch is on the device of a worker for an hour."""
+    handle = submit(recipe(write_sources(tmp_path / "in", 2)), run_id="long", settings=settings)
+    process = start(CHAOS_SECONDS="3600", **environment)
+    wait_until(lambda: handle.status().snapshot.stages[Stage.DETECT].leased == 1)
+    return handle, process
+
+
+def require_handed_back(handle: RunHandle) -> None:
+    """Nobody holds the batch any more, and its attempt does not count."""
+    counts = handle.status().snapshot.stages[Stage.DETECT]
+    assert (counts.leased, counts.finished) == (0, 0)
+    assert handle.ledger.redis.hget(StageKeys("long", Stage.DETECT).attempts, "0") == "0"
+
+
+def test_a_worker_that_is_ended_hands_back_what_it_cannot_finish_in_time(
+    start: Start, settings: Settings, tmp_path: Path
+) -> None:
+    handle, process = with_a_busy_worker(start, settings, tmp_path, POSEMILL_DRAIN_SECONDS="0.5")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    require_handed_back(handle)
+
+
+def test_a_second_sigterm_hands_back_and_ends_at_once(start: Start, settings: Settings, tmp_path: Path) -> None:
+    handle, process = with_a_busy_worker(start, settings, tmp_path, POSEMILL_DRAIN_SECONDS="3000")
+    process.send_signal(signal.SIGTERM)
+    wait_until(lambda: "is handed back" in process.stderr.readline(), seconds=20)
+    assert process.poll() is None, "the first one gives it time"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 0
+    require_handed_back(handle)
 
 
 def test_a_worker_that_celery_gave_up_does_not_end_as_if_all_were_well(
-    settings: Settings, store: Store, ledger: Ledger
+    start: Start, settings: Settings, ledger: Ledger
 ) -> None:
-    ledger.redis.set(
-        queue_list(queue_name(Stage.DETECT), Priority.NORMAL), "no list"
-    )  # an error that retrying cannot mend
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.chaos.worker", "detect"],
-        env=os.environ, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 1
-    assert "stopped consuming by itself" in done.stderr
+    ledger.redis.set(queue_list(queue_name(Stage.DETECT), Priority.NORMAL), "no list")  # retrying cannot mend that
+    process = start()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped consuming by itself" in errors

@@ -52,10 +52,6 @@ downloaded weight and no person's likeness went in.
 Machine: {machine}, other work running beside it. Velocity prediction on a cosine schedule, Min-SNR weights,
 one-cycle rates, averaged weights, one prompt in ten left out.
 
-The recipe changed while these weights were trained: the UNet's and ControlNet's first 1,500 steps ran beside text
-encoders that learned nothing, 500 of them with errors at high noise counted for little; then the text encoder was
-trained alone, frozen, and the other two went on. A run of the present recipe from its start has not been made.
-
 ## How it scores
 
 `python -m tools.embedded evaluate`: {pairs} held-out pairs of pose and prompt. Pairs whose clothes and background

@@ -1,6 +1,7 @@
 """The evaluation: 200 held-out pairs of pose and prompt, generated as users generate, then measured."""
 
 import dataclasses
+import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -200,11 +201,20 @@ def seconds_a_pose() -> float:
     return time.perf_counter() - started
 
 
+def weights_digest(folder: Path) -> str:
+    """Return the SHA-256 of all weights, so that scores can be told from those of other weights."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.safetensors")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def evaluate(folder: Path, sheet: Path) -> dict[str, Any]:
     """Score the shipped folder and write `evaluation.json` into it; draw a sheet of pictures to look at."""
     pipeline, pairs = load_pipeline(folder), held_out_pairs(PAIRS)
     pictures = generate_pairs(pipeline, pairs)
     results = {
+        "weights_sha256": weights_digest(folder),
         "pairs": PAIRS,
         "num_inference_steps": NUM_INFERENCE_STEPS,
         "guidance_scale": GUIDANCE_SCALE,
