@@ -9,14 +9,6 @@ from benchmarks.figure import Figure
 MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures together
     "detecting": ("detect_speedup",),
     "detect_parity": ("detect_parity",),
-    "device_busy": ("device_busy",),
-    "queue_efficiency": ("queue_efficiency",),
-    "card_speedup": ("card_speedup",),
-    "fleet_busy": ("fleet_busy",),
-    "planning": ("plan_rate", "plan_memory", "redis_memory", "status_latency"),
-    "rebuilding": ("rebuild_rate",),
-    "starting": ("start_time",),
-    "exporting": ("export_rate",),
 }
 
 

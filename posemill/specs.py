@@ -19,6 +19,7 @@ class DetectSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     image_resolution: int = 512  # short side in pixels of the control image
     min_score: float = 0.0  # people whose mean keypoint score is lower are not drawn
     limit_pixels: int = 100_000_000  # larger pictures are refused before they are decoded
+    exact: bool = False  # controlnet_aux's own path through the body network, several times slower
 
 
 class GenerateSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

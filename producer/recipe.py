@@ -34,6 +34,7 @@ class DetectRecipe(Part):
     min_people: int = Field(default=1, ge=1)
     max_people: int | None = Field(default=None, ge=1)
     limit_pixels: int = Field(default=100_000_000, ge=1)
+    exact: bool = False
     batch_size: int = Field(default=4, ge=1, le=1000)
     queue: str | None = Field(default=None, pattern=QUEUE)
 

@@ -69,6 +69,7 @@ def _detect_spec(recipe: Recipe) -> DetectSpec:
         image_resolution=wanted.image_resolution,
         min_score=wanted.min_score,
         limit_pixels=wanted.limit_pixels,
+        exact=wanted.exact,
     )
 
 

@@ -69,8 +69,9 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
     asked = threading.Event()
 
     def end() -> None:
-        begin_to_drain(worker, 0 if asked.is_set() else settings.drain_seconds)  # a second SIGTERM means at once
+        drain_seconds = 0.0 if asked.is_set() else settings.drain_seconds  # a second SIGTERM means at once
         asked.set()
+        begin_to_drain(worker, drain_seconds)
 
     when_ending(end)
     log.info("A %s worker is ready", stage)

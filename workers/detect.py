@@ -1,6 +1,7 @@
 """The detect stage: source image to control image and keypoints, each kept under its content's digest."""
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -69,17 +70,25 @@ class DetectWork:
         return [self._load_source(run, number, source, done.get(number)) for number, source in sources.items()]
 
     def compute(self, run: Run, loaded: list[Looked]) -> list[Looked]:
+        together: dict[DetectSpec, list[Looked]] = defaultdict(list)
         for looked in loaded:
-            if looked.result or looked.known:
-                continue
-            detector = self._detector(spec_for(looked.source, run.detect))
-            begun = time.monotonic()
-            try:
-                looked.detection = detector.detect(looked.content)
-            except BadInput as error:
-                looked.result = _failed(looked.number, looked.source, error)
-            looked.seconds = time.monotonic() - begun
+            if not (looked.result or looked.known):
+                together[spec_for(looked.source, run.detect)].append(looked)
+        for spec, rows in together.items():
+            self._detect(spec, rows)
         return loaded
+
+    def _detect(self, spec: DetectSpec, rows: list[Looked]) -> None:
+        detector = self._detector(spec)
+        begun = time.monotonic()
+        detections = detector.detect([looked.content for looked in rows])
+        seconds = (time.monotonic() - begun) / len(rows)
+        for looked, detection in zip(rows, detections, strict=True):
+            looked.seconds = seconds
+            if isinstance(detection, BadInput):
+                looked.result = _failed(looked.number, looked.source, detection)
+            else:
+                looked.detection = detection
 
     def save(self, run: Run, computed: list[Looked]) -> list[SourceResult]:
         return [looked.result or self._result(run, looked) for looked in computed]

@@ -1,19 +1,21 @@
 """The table of detectors: how a name in a recipe becomes something that turns source bytes into a pose."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import msgspec
 from PIL import Image
 
-from posemill.errors import RecipeError, RunFault
+from posemill.errors import BadInput, RecipeError, RunFault
 from posemill.poses import Pose, PoseFormatError, from_openpose_json
 from posemill.specs import DetectSpec
 from workers.pictures import decode_picture
 
 if TYPE_CHECKING:
     from workers.openpose import Openpose
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +28,9 @@ class Detection:
 
 
 class Detector(Protocol):
-    """Source bytes to a Detection; one thread at a time."""
+    """Sources' bytes to a Detection each, or to why there is none; one thread at a time."""
 
-    def detect(self, source: bytes) -> Detection: ...
+    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]: ...
 
 
 class NetworkDetector:
@@ -38,9 +40,19 @@ class NetworkDetector:
         self.openpose = openpose
         self._spec = spec
 
-    def detect(self, source: bytes) -> Detection:
-        picture = decode_picture(source, limit_pixels=self._spec.limit_pixels)
-        pose = without_faint_people(self.openpose.detect(picture, self._spec), self._spec.min_score)
+    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]:
+        pictures = each_alone(self._decode, sources)
+        seen = [picture for picture in pictures if not isinstance(picture, BadInput)]
+        poses = iter(self.openpose.detect(seen, self._spec))
+        return [
+            picture if isinstance(picture, BadInput) else self._detection(picture, next(poses)) for picture in pictures
+        ]
+
+    def _decode(self, source: bytes) -> Image.Image:
+        return decode_picture(source, limit_pixels=self._spec.limit_pixels)
+
+    def _detection(self, picture: Image.Image, found: Pose) -> Detection:
+        pose = without_faint_people(found, self._spec.min_score)
         return Detection(pose=pose, control=_draw(pose, self._spec), source_size=picture.size)
 
 
@@ -50,10 +62,24 @@ class KeypointsDetector:
     def __init__(self, spec: DetectSpec) -> None:
         self._spec = spec
 
-    def detect(self, source: bytes) -> Detection:
+    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]:
+        return each_alone(self._detection, sources)
+
+    def _detection(self, source: bytes) -> Detection:
         pose = without_faint_people(read_pose(source), self._spec.min_score)
         control = _draw(_on_control_canvas(pose, self._spec.image_resolution), self._spec)
         return Detection(pose=pose, control=control, source_size=(pose.width, pose.height))
+
+
+def each_alone(make: Callable[[bytes], T], sources: Sequence[bytes]) -> list[T | BadInput]:
+    """What is made of each source, or the error that says what is wrong with it."""
+    made: list[T | BadInput] = []
+    for source in sources:
+        try:
+            made.append(make(source))
+        except BadInput as error:
+            made.append(error)
+    return made
 
 
 def read_pose(source: bytes) -> Pose:
@@ -105,7 +131,7 @@ def _draw(pose: Pose, spec: DetectSpec) -> Image.Image:
 def _build_openpose(spec: DetectSpec, device: str) -> Detector:
     from workers.openpose import load_openpose
 
-    return NetworkDetector(load_openpose(spec.weights, spec.revision, device=device), spec)
+    return NetworkDetector(load_openpose(spec.weights, spec.revision, device=device, exact=spec.exact), spec)
 
 
 def _build_openpose_thin(spec: DetectSpec, device: str) -> Detector:
@@ -117,7 +143,7 @@ def _build_openpose_thin(spec: DetectSpec, device: str) -> Detector:
         )
     from workers.openpose import load_openpose_thin
 
-    return NetworkDetector(load_openpose_thin(device=device), spec)
+    return NetworkDetector(load_openpose_thin(device=device, exact=spec.exact), spec)
 
 
 def _build_keypoints(spec: DetectSpec, device: str) -> Detector:

@@ -22,6 +22,7 @@ from PIL import Image
 from posemill.errors import RunFault
 from posemill.poses import Keypoint, Keypoints, Person, Pose
 from posemill.specs import DetectSpec
+from workers.body_network import BatchedBody, Reading, quick_dtype, total_score
 from workers.thin import load_thin
 
 MODEL_CARD_WEIGHTS = "lllyasviel/ControlNet"
@@ -37,12 +38,18 @@ class Openpose:
 
     def __init__(self, detector: OpenposeDetector) -> None:
         self.detector = detector
-        self._recorder = _BodyRecorder(detector.body_estimation)
+        self.body = detector.body_estimation
+        self._recorder = _BodyRecorder(self.body)
         detector.body_estimation = self._recorder
 
-    def detect(self, picture: Image.Image, spec: DetectSpec) -> Pose:
-        """Everybody the library finds, with scores, on the canvas that the network's picture spans."""
-        canvas = resize_image(HWC3(np.asarray(picture)), spec.detect_resolution)
+    def detect(self, pictures: Sequence[Image.Image], spec: DetectSpec) -> list[Pose]:
+        """Everybody in each picture, with scores, on the canvas that the network's picture spans."""
+        canvases = [resize_image(HWC3(np.asarray(picture)), spec.detect_resolution) for picture in pictures]
+        self._recorder.read([canvas[:, :, ::-1].copy() for canvas in canvases])
+        return [self._pose(canvas, spec) for canvas in canvases]
+
+    def _pose(self, canvas: NDArray[np.uint8], spec: DetectSpec) -> Pose:
+        """The next picture's pose: bodies as they were read, hands and faces by the library."""
         height, width = canvas.shape[:2]
         found = self.detector.detect_poses(canvas, spec.include_hand, spec.include_face)
         people = [_person(result, body) for result, body in zip(found, self._recorder.bodies, strict=True)]
@@ -50,17 +57,26 @@ class Openpose:
 
 
 class _BodyRecorder:
-    """A body estimation that remembers its last bodies, whose scores the library throws away."""
+    """A body estimation that may have read its pictures in advance, all at once.
 
-    def __init__(self, estimation: Any) -> None:
+    It remembers its last bodies, whose scores the library throws away.
+    """
+
+    def __init__(self, estimation: "Body | BatchedBody") -> None:
         self.estimation = estimation
         self.bodies: list[BodyResult] = []
+        self._read: list[Reading] = []
+
+    def read(self, pictures: Sequence[NDArray[np.uint8]]) -> None:
+        """Read the BGR pictures of the calls that come next."""
+        if isinstance(self.estimation, BatchedBody):
+            self._read = self.estimation.read(pictures)
 
     def __call__(self, picture: NDArray[np.uint8]) -> Any:
-        return self.estimation(picture)
+        return self._read.pop(0) if self._read else self.estimation(picture)
 
     def format_body_result(self, candidate: Any, subset: Any) -> list[BodyResult]:
-        self.bodies = self.estimation.format_body_result(candidate, subset)
+        self.bodies = Body.format_body_result(candidate, subset)
         return self.bodies
 
     def to(self, device: str) -> "_BodyRecorder":
@@ -126,9 +142,10 @@ def _library_point(keypoint: Keypoint | None) -> LibraryKeypoint:
     return LibraryKeypoint(x=np.float32(keypoint[0]), y=np.float32(keypoint[1]))
 
 
-def load_openpose(weights: str | None, revision: str | None, *, device: str) -> Openpose:
+def load_openpose(weights: str | None, revision: str | None, *, device: str, exact: bool = False) -> Openpose:
     """The full detector: body, hands and face, from a hub id or a folder with the library's file names.
 
+    `exact` takes the library's own path through the body network, several times slower.
     torch.load reads the .pth files with weights_only=True (its default), so they cannot run code.
     The revision of a folder is only its digest; there is nothing to choose.
     """
@@ -140,8 +157,11 @@ def load_openpose(weights: str | None, revision: str | None, *, device: str) -> 
             f"the OpenPose weights {source!r} (revision {revision}) cannot be loaded: {error};"
             f" give a hub id or a folder with {_BODY}, {_HAND} and {_FACE}"
         ) from error
+    detector.to(device)
+    if not exact:
+        detector.body_estimation = BatchedBody(detector.body_estimation.model, dtype=quick_dtype(device))
     log.info("Loaded OpenPose.", extra={"weights": source, "revision": revision, "device": device})
-    return Openpose(detector.to(device))
+    return Openpose(detector)
 
 
 def _from_pretrained(source: str, revision: str | None) -> OpenposeDetector:
@@ -160,30 +180,26 @@ def _from_pretrained(source: str, revision: str | None) -> OpenposeDetector:
     return OpenposeDetector.from_pretrained(folder, filename=body, hand_filename=hand, face_filename=face)
 
 
-def load_openpose_thin(*, device: str) -> Openpose:
-    """The same detector over the network that ships with posemill; it finds bodies only."""
-    log.info("Loaded the thin OpenPose network.", extra={"device": device})
-    return Openpose(OpenposeDetector(_ThinBody().to(device)))
+def load_openpose_thin(*, device: str, exact: bool = False) -> Openpose:
+    """The same detector over the network that ships with posemill; it finds bodies only.
 
-
-class _ThinBody(Body):  # type: ignore[misc]  # controlnet_aux has no types
-    """The library's body estimation around the thin network, at the better of two heights.
-
-    At the library's height (184 px) the network places the joints of large people best, at twice that it
-    also finds small people; the reading with the higher total score, as the library counts it, is kept.
+    At the library's height (184 px) the network places the joints of large people best, at twice that it also finds
+    small people; the better reading is kept. It stays in float32: bfloat16 moved keypoints by up to 5 px.
     """
+    log.info("Loaded the thin OpenPose network.", extra={"device": device})
+    body = ExactThinBody() if exact else BatchedBody(load_thin(), heights=(1, 2))
+    return Openpose(OpenposeDetector(body.to(device)))
+
+
+class ExactThinBody(Body):  # type: ignore[misc]  # controlnet_aux has no types
+    """The library's own body estimation around the thin network, at the better of two heights."""
 
     def __init__(self) -> None:
         self.model = load_thin()
 
     def __call__(self, picture: NDArray[np.uint8]) -> Any:
         readings = (super().__call__(picture), _estimate_at_twice_the_height(self, picture))
-        return max(readings, key=_total_score)
-
-
-def _total_score(reading: Any) -> float:
-    _, people = reading
-    return float(people[:, 18].sum())
+        return max(readings, key=total_score)
 
 
 def _twice_as_large(values: NDArray[Any], fx: float, fy: float) -> Any:

@@ -4,15 +4,18 @@ Pixels follow from prompt, seed and control image alone. A prompt may ask for tr
 may as well: see tests/chaos/tampering.py.
 """
 
+import logging
 import os
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from posemill.errors import BadInput
 from posemill.identity import digest
 from posemill.logs import set_up_logging
 from posemill.names import Stage
@@ -24,10 +27,12 @@ from tests.chaos.tampering import tamper
 from workers.calls import Call, Pictures
 from workers.consuming import consume
 from workers.detect import DetectWork
-from workers.detectors import Detection
+from workers.detectors import Detection, each_alone
 from workers.generate import GenerateWork
 from workers.slices import Slices
 from workers.stage import BatchWork
+
+log = logging.getLogger("workers.device")  # of those whose INFO is shown
 
 SIDE = 32  # pixels
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "0.02"))  # of device time for each row
@@ -38,7 +43,11 @@ TROUBLE = (KILL, HANG, ERROR, BLACK, NAN)  # prompts
 class FixedDetector:
     """Finds one person at a place that the source's bytes choose."""
 
-    def detect(self, source: bytes) -> Detection:
+    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]:
+        return each_alone(self._detect, sources)
+
+    def _detect(self, source: bytes) -> Detection:
+        log.info("On the device")
         time.sleep(SECONDS)
         place = int(digest(source.hex())[:4], 16) / 0xFFFF
         person = Person(body=((place, place, 0.9), *(None for _ in range(17))))

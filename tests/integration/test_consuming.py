@@ -43,7 +43,7 @@ def with_a_busy_worker(
     """A run whose only detect batch is on the device of a worker for an hour."""
     handle = submit(recipe(write_sources(tmp_path / "in", 2)), run_id="long", settings=settings)
     process = start(CHAOS_SECONDS="3600", **environment)
-    wait_until(lambda: handle.status().snapshot.stages[Stage.DETECT].leased == 1)
+    wait_until(lambda: "On the device" in process.stderr.readline())
     return handle, process
 
 

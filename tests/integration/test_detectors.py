@@ -19,6 +19,7 @@ from posemill.errors import RecipeError, RunFault
 from posemill.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
 from posemill.specs import DetectSpec
 from workers import openpose
+from workers.body_network import prepare
 from workers.detectors import load_detector, reject_reason, without_faint_people
 from workers.pictures import PictureError
 
@@ -64,7 +65,7 @@ def quick():
 @pytest.fixture(scope="module")
 def seen(thin):
     """What the thin detector makes of the two photographs, looked at once."""
-    return {"astronaut": thin.detect(png(astronaut())), "cameraman": thin.detect(png(cameraman()))}
+    return dict(zip(("astronaut", "cameraman"), thin.detect([png(astronaut()), png(cameraman())]), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +103,14 @@ def png(picture):
     return buffer.getvalue()
 
 
+def one(detector, source):
+    """What a detector makes of one source."""
+    (found,) = detector.detect([source])
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
 def pixels(person, pose):
     named = zip(BODY_KEYPOINTS, person.body, strict=True)
     return {name: (point[0] * pose.width, point[1] * pose.height) for name, point in named if point}
@@ -132,7 +141,7 @@ def test_two_people_side_by_side_are_two_people(quick):
     both = Image.new("RGB", (1024, 512))
     both.paste(astronaut(), (0, 0))
     both.paste(astronaut(), (512, 0))
-    people = quick.detect(png(both)).pose.people
+    people = one(quick, png(both)).pose.people
     left, right = sorted(person.body[0][0] * 1024 for person in people)
     x, _ = ASTRONAUT["nose"]
     assert (left, right) == pytest.approx((x, x + 512), abs=TOLERANCE)
@@ -141,7 +150,7 @@ def test_two_people_side_by_side_are_two_people(quick):
 def test_a_small_person_is_found_at_twice_the_librarys_height(quick):
     far = Image.new("RGB", (512, 512), (150, 150, 150))
     far.paste(cameraman().resize((128, 128)), (192, 192))
-    (person,) = quick.detect(png(far)).pose.people
+    (person,) = one(quick, png(far)).pose.people
     x, y = CAMERAMAN["nose"]
     assert person.body[0][0] * 512 == pytest.approx(192 + x / 4, abs=TOLERANCE)
     assert person.body[0][1] * 512 == pytest.approx(192 + y / 4, abs=TOLERANCE)
@@ -149,7 +158,7 @@ def test_a_small_person_is_found_at_twice_the_librarys_height(quick):
 
 @pytest.mark.parametrize("photograph", ["coffee", "cat"])
 def test_nobody_is_found_where_nobody_is(quick, photograph):
-    detection = quick.detect(png(Image.fromarray(getattr(skimage.data, photograph)())))
+    detection = one(quick, png(Image.fromarray(getattr(skimage.data, photograph)())))
     assert detection.pose.people == ()
     assert detection.control.getbbox() is None  # black
     assert reject_reason(detection.pose, min_people=1, max_people=None) == "no_person"
@@ -165,7 +174,7 @@ def test_the_control_image_is_the_librarys_own(thin, seen, image_resolution):
 
 def test_an_upright_pictures_control_image_is_the_librarys_own(quick):
     picture = astronaut().crop((0, 0, 400, 512))
-    ours = openpose.draw(quick.openpose.detect(picture, QUICK), resolution=448)
+    ours = openpose.draw(quick.openpose.detect([picture], QUICK)[0], resolution=448)
     theirs = quick.openpose.detector(picture, detect_resolution=256, image_resolution=448)
     assert ours.getbbox() is not None
     assert (ours.size, ours.tobytes()) == (theirs.size, theirs.tobytes())
@@ -173,7 +182,7 @@ def test_an_upright_pictures_control_image_is_the_librarys_own(quick):
 
 def test_the_full_detectors_control_image_is_the_librarys_own(full):
     spec = DetectSpec(detector="openpose", include_hand=True, include_face=True)
-    ours = openpose.draw(full.detect(astronaut(), spec), resolution=384)
+    ours = openpose.draw(full.detect([astronaut()], spec)[0], resolution=384)
     theirs = full.detector(astronaut(), image_resolution=384, include_hand=True, include_face=True)
     assert (ours.size, ours.tobytes()) == (theirs.size, theirs.tobytes())
 
@@ -186,7 +195,7 @@ def test_hands_and_face_are_found_and_drawn_as_the_library_draws_them(full, thin
     detector = OpenposeDetector(thin.openpose.detector.body_estimation, hand, full.detector.face_estimation)
     both = {"include_hand": True, "include_face": True}
     spec = DetectSpec(detector="openpose", **both)
-    pose = openpose.Openpose(detector).detect(cameraman(), spec)
+    (pose,) = openpose.Openpose(detector).detect([cameraman()], spec)
     (person,) = pose.people
     assert len(person.hand_left) == len(person.hand_right) == 21
     assert len(person.face) == 71
@@ -197,7 +206,7 @@ def test_hands_and_face_are_found_and_drawn_as_the_library_draws_them(full, thin
 
 def test_a_detected_pose_drawn_again_from_its_json_is_the_same_picture(seen):
     detection = seen["cameraman"]
-    again = load_detector(KEYPOINTS).detect(json.dumps(to_openpose_json(detection.pose)).encode())
+    again = one(load_detector(KEYPOINTS), json.dumps(to_openpose_json(detection.pose)).encode())
     assert again.control.tobytes() == detection.control.tobytes()
     assert again.source_size == (512, 512)
 
@@ -205,7 +214,7 @@ def test_a_detected_pose_drawn_again_from_its_json_is_the_same_picture(seen):
 def test_ready_made_poses_are_drawn_at_the_canvas_proportions():
     body = [(0.5, 0.2, 1.0), (0.5, 0.4, 1.0), *[None] * 16]
     pose = Pose(width=1920, height=1080, people=(Person(body=tuple(body)),))
-    detection = load_detector(KEYPOINTS).detect(json.dumps(to_openpose_json(pose)).encode())
+    detection = one(load_detector(KEYPOINTS), json.dumps(to_openpose_json(pose)).encode())
     assert detection.control.size == (896, 512)
     left, top, right, bottom = detection.control.getbbox()
     assert (left + right) / 2 == pytest.approx(448, abs=2)
@@ -215,12 +224,48 @@ def test_ready_made_poses_are_drawn_at_the_canvas_proportions():
 @pytest.mark.parametrize("source", [b"", b"{", b"\xff\xfe", b"[]", b'{"people": []}'])
 def test_a_wrong_pose_file_is_refused(source):
     with pytest.raises(PoseFormatError):
-        load_detector(KEYPOINTS).detect(source)
+        one(load_detector(KEYPOINTS), source)
 
 
 def test_a_source_that_is_no_picture_is_refused(quick):
     with pytest.raises(PictureError):
-        quick.detect(b"no picture")
+        one(quick, b"no picture")
+
+
+def test_a_source_that_is_no_picture_takes_no_neighbour_along(quick, seen):
+    first, wrong, last = quick.detect([png(astronaut()), b"no picture", png(cameraman())])
+    assert isinstance(wrong, PictureError)
+    assert [len(detection.pose.people) for detection in (first, last)] == [1, 1]
+
+
+def test_a_picture_s_pose_is_the_same_in_any_company(thin, seen):
+    assert one(thin, png(astronaut())).pose == seen["astronaut"].pose
+
+
+def test_the_full_network_s_maps_are_the_same_in_any_company(full):
+    """Random weights see nobody, so the maps are compared, in the number format that this processor is quick at."""
+    body = full.detector.body_estimation.estimation
+    values = np.stack([prepare(np.asarray(picture), 184).values for picture in (astronaut(), cameraman())])
+    for alone, together in zip(body.run(values[:1]), body.run(values), strict=True):
+        assert alone.std() > 0
+        assert np.array_equal(alone[0], together[0])
+
+
+@pytest.mark.parametrize("size", [(512, 512), (640, 512), (384, 512)])
+def test_the_quick_path_finds_what_the_library_finds(size):
+    """The library's own code over the same network: the same people, keypoints within a pixel."""
+    group = Image.new("RGB", size, (90, 120, 150))
+    group.paste(astronaut().resize((320, 320)), (0, 100))
+    group.paste(cameraman().resize((200, 200)), (size[0] - 220, 20))
+    quick, exact = (
+        openpose.load_openpose_thin(device="cpu", exact=exact).detect([group], THIN)[0] for exact in (False, True)
+    )
+    assert len(quick.people) == len(exact.people) > 0
+    for ours, theirs in zip(quick.people, exact.people, strict=True):
+        assert [point is None for point in ours.body] == [point is None for point in theirs.body]
+        for mine, other in zip(ours.body, theirs.body, strict=True):
+            if mine and other:
+                assert mine == pytest.approx(other, abs=1.01 / 512)
 
 
 @pytest.mark.parametrize("width", [1, 31, 500, 512, 1000, 3000])
