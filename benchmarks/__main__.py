@@ -9,6 +9,9 @@ from benchmarks.figure import Figure
 MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures together
     "detecting": ("detect_speedup",),
     "detect_parity": ("detect_parity",),
+    "starting": ("start_time",),
+    "device_busy": ("device_busy",),
+    "fleet_busy": ("fleet_busy",),
 }
 
 

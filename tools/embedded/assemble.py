@@ -22,7 +22,7 @@ def assemble(trainings: Trainings, folder: Path) -> None:
     """Write the pipeline of the trained modules, and how they were trained, to a folder."""
     tokenizer = build_tokenizer()
     denoiser = Denoiser(tokenizer)
-    denoiser.load_state_dict(trainings.refinement.averaged)
+    denoiser.load_state_dict(trainings.denoiser.averaged)
     pipeline = build_pipeline(denoiser.eval(), finished_autoencoder(trainings.autoencoder), tokenizer).to(torch.float16)
     parameters = {
         name: count_parameters(name, part) for name, part in pipeline.components.items() if isinstance(part, nn.Module)
@@ -34,7 +34,6 @@ def assemble(trainings: Trainings, folder: Path) -> None:
         "autoencoder": describe(trainings.autoencoder),
         "text_encoder": describe(trainings.reader),
         "denoiser": describe(trainings.denoiser),
-        "refinement": describe(trainings.refinement),
         "samples": {name: count for name, (_, count) in SHAPES.items()},
         "machine": describe_machine(),
     }

@@ -48,7 +48,6 @@ downloaded weight and no person's likeness went in.
 | autoencoder | {autoencoder_steps} | {autoencoder_minutes} |
 | text encoder, on prompts alone | {reader_steps} | {reader_minutes} |
 | UNet and ControlNet, together | {denoiser_steps} | {denoiser_minutes} |
-| the same, a second cycle at half the rate | {refinement_steps} | {refinement_minutes} |
 
 Machine: {machine}, other work running beside it. Velocity prediction on a cosine schedule, Min-SNR weights,
 one-cycle rates, averaged weights, one prompt in ten left out.
@@ -120,8 +119,6 @@ def compose_card(results: dict[str, Any], history: dict[str, Any], size_bytes: i
         reader_minutes=history["text_encoder"]["minutes"],
         denoiser_steps=history["denoiser"]["steps"],
         denoiser_minutes=history["denoiser"]["minutes"],
-        refinement_steps=history["refinement"]["steps"],
-        refinement_minutes=history["refinement"]["minutes"],
         machine=history["machine"],
         moved=results["moved_with_pose"],
         recoloured=results["recoloured_with_prompt"],

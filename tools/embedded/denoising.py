@@ -17,7 +17,6 @@ from tools.embedded.training import Schedule, Training
 from tools.embedded.words import Request, write_part, write_prompt
 
 SCHEDULE = Schedule(steps=4500, peak_rate=0.012, peak_vector_rate=1.5e-3, average_decay=0.998)
-REFINEMENT = Schedule(steps=2000, peak_rate=0.006, peak_vector_rate=7.5e-4, average_decay=0.998)  # a second cycle
 BATCH = 16
 NO_PROMPT, PART_PROMPT = 0.1, 0.06  # how often a prompt is left out, or says only the clothes or the place
 NOT_SQUARE_EVERY = 8  # steps
@@ -103,35 +102,18 @@ def resume_denoiser(tokenizer: CLIPTokenizer, reading: Training, folder: Path, s
     return Training(module=denoiser, schedule=SCHEDULE, checkpoint=folder / "denoiser.pt")
 
 
-def resume_refinement(tokenizer: CLIPTokenizer, denoising: Training, folder: Path) -> Training:
-    """Return the second cycle at the folder's checkpoint, or at its start with what the first one averaged."""
-    denoiser = Denoiser(tokenizer).to(memory_format=torch.channels_last)
-    denoiser.load_state_dict(denoising.averaged)
-    use_plain_attention(denoiser)
-    return Training(module=denoiser, schedule=REFINEMENT, checkpoint=folder / "refinement.pt")
-
-
 def train_denoiser(
     lessons: list[Lesson], tokenizer: CLIPTokenizer, reading: Training, folder: Path, seed: int
-) -> tuple[Training, Training]:
-    """Train (or finish training) the denoiser in two cycles; checkpoints lie in the folder."""
-    denoising = resume_denoiser(tokenizer, reading, folder, seed)
-    learn_to_denoise(denoising, lessons, tokenizer, seed, first_batch=0)
-    refining = resume_refinement(tokenizer, denoising, folder)
-    learn_to_denoise(refining, lessons, tokenizer, seed, first_batch=SCHEDULE.steps)
-    return denoising, refining
-
-
-def learn_to_denoise(
-    training: Training, lessons: list[Lesson], tokenizer: CLIPTokenizer, seed: int, first_batch: int
-) -> None:
-    """Run a training to its end on batches that are numbered from the first one given."""
+) -> Training:
+    """Train (or finish training) the denoiser; checkpoints lie in the folder."""
+    training = resume_denoiser(tokenizer, reading, folder, seed)
     denoiser = training.module
     alphas = build_scheduler().alphas_cumprod
 
     def loss(step: int) -> Tensor:
-        batch = draw_batch(lessons, seed, first_batch + step)
+        batch = draw_batch(lessons, seed, step)
         tokens = tokenizer(batch.prompts, padding="max_length", truncation=True, return_tensors="pt")
         return velocity_loss(denoiser, batch, tokens.input_ids, alphas)
 
     training.run(loss)
+    return training

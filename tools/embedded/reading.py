@@ -19,7 +19,7 @@ from tools.embedded.palette import BACKGROUNDS, CLOTHES
 from tools.embedded.training import Schedule, Training
 from tools.embedded.words import PLACES, Request, random_request, write_prompt
 
-SCHEDULE = Schedule(steps=320, peak_rate=0.01, peak_vector_rate=1e-3, warm_up=0.05, average_decay=0.98)
+SCHEDULE = Schedule(steps=1500, peak_rate=0.01, peak_vector_rate=1e-3, warm_up=0.02, average_decay=0.99)
 BATCH = 48
 
 

@@ -8,7 +8,7 @@ from diffusers import AutoencoderTiny
 
 from tools.embedded.autoencoder import encode, finished_autoencoder, resume_autoencoder, train_autoencoder
 from tools.embedded.data import SHAPES, Samples, read_samples, write_samples
-from tools.embedded.denoising import Lesson, resume_denoiser, resume_refinement, train_denoiser
+from tools.embedded.denoising import Lesson, resume_denoiser, train_denoiser
 from tools.embedded.reading import resume_reader, train_reader
 from tools.embedded.tokens import build_tokenizer
 from tools.embedded.training import Training
@@ -23,7 +23,6 @@ class Trainings:
     autoencoder: Training
     reader: Training
     denoiser: Training
-    refinement: Training
 
 
 def train(folder: Path, seed: int = SEED) -> Trainings:
@@ -38,8 +37,8 @@ def train(folder: Path, seed: int = SEED) -> Trainings:
     lessons = [encode_lesson(autoencoder, each, folder / f"latents-{name}.pt") for name, each in samples.items()]
     tokenizer = build_tokenizer()
     reading = train_reader(tokenizer, folder, seed)
-    denoising, refining = train_denoiser(lessons, tokenizer, reading, folder, seed)
-    return Trainings(autoencoder=autoencoding, reader=reading, denoiser=denoising, refinement=refining)
+    denoising = train_denoiser(lessons, tokenizer, reading, folder, seed)
+    return Trainings(autoencoder=autoencoding, reader=reading, denoiser=denoising)
 
 
 def encode_lesson(autoencoder: AutoencoderTiny, samples: Samples, path: Path) -> Lesson:
@@ -53,10 +52,8 @@ def newest_checkpoints(folder: Path, seed: int = SEED) -> Trainings:
     """Return the trainings as their checkpoints left them."""
     tokenizer = build_tokenizer()
     reading = resume_reader(tokenizer, folder, seed)
-    denoising = resume_denoiser(tokenizer, reading, folder, seed)
     return Trainings(
         autoencoder=resume_autoencoder(folder, seed),
         reader=reading,
-        denoiser=denoising,
-        refinement=resume_refinement(tokenizer, denoising, folder),
+        denoiser=resume_denoiser(tokenizer, reading, folder, seed),
     )

@@ -1,0 +1,86 @@
+"""`python -m benchmarks.device STAGE`: a worker process whose device takes a set time and no processor.
+
+BENCH_BATCH_SECONDS: of device time a batch. BENCH_SIDE: of its pictures, in pixels. BENCH_LOG: a folder where each
+process notes when its device began and ended each batch, in seconds of the system's monotonic clock.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from posemill.errors import BadInput
+from posemill.logs import set_up_logging
+from posemill.names import Stage
+from posemill.poses import Person, Pose
+from posemill.settings import Settings
+from posemill.specs import DetectSpec, GenerateSpec
+from posemill.storage import Store
+from workers.calls import Call, Pictures
+from workers.consuming import consume
+from workers.detect import DetectWork
+from workers.detectors import Detection, each_alone
+from workers.generate import GenerateWork
+from workers.slices import Slices
+from workers.stage import BatchWork
+
+BATCH_SECONDS = float(os.environ.get("BENCH_BATCH_SECONDS", "1.0"))
+SIDE = int(os.environ.get("BENCH_SIDE", "512"))
+LOG = Path(os.environ.get("BENCH_LOG", "."))
+
+
+class QuickDetector:
+    """Finds one person in anything."""
+
+    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]:
+        return each_alone(self._detect, sources)
+
+    def _detect(self, source: bytes) -> Detection:
+        pose = Pose(width=SIDE, height=SIDE, people=(Person(body=((0.5, 0.5, 0.9), *(None for _ in range(17)))),))
+        return Detection(pose=pose, control=Image.new("RGB", (SIDE, SIDE), "navy"), source_size=(SIDE, SIDE))
+
+
+class TimedPipeline:
+    """Waits as a device does, without the interpreter's lock; its pictures compress as photographs do."""
+
+    made_with: dict[str, object] = {"device": "none", "dtype": "float32", "revisions": {}}  # noqa: RUF012
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(0)
+        shapes = cv2.resize(rng.random((16, 16, 3), np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
+        grain = rng.normal(0, 0.012, (SIDE, SIDE, 3)).astype(np.float32)
+        self._picture = np.clip(shapes + grain, 0, 1)
+        self._log = (LOG / f"{os.getpid()}.txt").open("a", encoding="ascii", buffering=1)
+
+    def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
+        begun = time.monotonic()
+        time.sleep(BATCH_SECONDS)
+        self._log.write(f"{begun} {time.monotonic()}\n")
+        count = len(call.prompts)
+        pixels = np.broadcast_to(self._picture, (count, *self._picture.shape))
+        return Pictures(pixels=pixels, unsafe=[False] * count, truncated=[False] * count)
+
+
+def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
+    if stage is Stage.DETECT:
+        return DetectWork(store, slices, settings, load_detector=_load_detector)
+    return GenerateWork(store, slices, settings, load_pipeline=_load_pipeline)
+
+
+def _load_detector(spec: DetectSpec) -> QuickDetector:
+    return QuickDetector()
+
+
+def _load_pipeline(spec: GenerateSpec) -> TimedPipeline:
+    return TimedPipeline()
+
+
+if __name__ == "__main__":
+    set_up_logging()
+    consume(Stage(sys.argv[1]), queue=None, settings=Settings(), make_work=make_work)
