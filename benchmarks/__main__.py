@@ -12,6 +12,8 @@ MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures togethe
     "starting": ("start_time",),
     "device_busy": ("device_busy",),
     "fleet_busy": ("fleet_busy",),
+    "queue_efficiency": ("queue_efficiency",),
+    "card_speedup": ("card_speedup",),
 }
 
 

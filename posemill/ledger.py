@@ -233,6 +233,14 @@ class Ledger:
     def forget_worker(self, worker: str) -> None:
         self.redis.hdel(names.WORKERS, worker)
 
+    def fitting(self, key: str) -> int | None:
+        """Images that fit at once on a kind of device, as a worker noted it."""
+        value = cast(str | None, self.redis.hget(names.FITTING, key))
+        return int(value) if value else None
+
+    def note_fitting(self, key: str, images: int) -> None:
+        self.redis.hset(names.FITTING, key, images)
+
     def _now(self) -> float:
         """Redis's clock: a worker's own may be wrong."""
         seconds, microseconds = self.redis.time()

@@ -73,8 +73,8 @@ class RunKeys:
         """The record that `retry` set aside; its done items are kept by the next attempt."""
         return f"{self.root}superseded/{stage}/{batch:09d}.json"
 
-    def image(self, item_id: str) -> str:
-        return f"{self.images}{item_id[:2]}/{item_id}.png"
+    def image(self, item_id: str, image_format: str = "png") -> str:
+        return f"{self.images}{item_id[:2]}/{item_id}.{image_format}"
 
 
 def batch_of(key: str) -> int:
@@ -101,6 +101,7 @@ def pose_key(control: str) -> str:
 
 RUNS = "posemill:runs"  # set of run ids that the dispatcher looks after
 DISPATCHER = "posemill:dispatcher"  # lock: id of the elected dispatcher
+FITTING = "posemill:fitting"  # hash: digest of card, model and picture size -> images that fit at once
 WORKERS = "posemill:workers"  # hash: worker id -> its last heartbeat as JSON
 
 

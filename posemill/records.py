@@ -73,6 +73,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     queues: dict[Stage, str]
     posemill_version: str
     priority: Literal["low", "normal", "high"] = "normal"  # among the runs on one queue
+    image_format: Literal["png", "webp"] = "png"  # both lossless
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ class Settings(BaseSettings):
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     attention: Literal["auto", "xformers", "sdpa"] = "auto"
     cpu_offload: Literal["auto", "on", "off"] = "auto"
+    compile: Literal["off", "on"] = "off"  # of the networks, once for each batch shape; minutes, then quicker
     png_compress_level: int = Field(default=4, ge=0, le=9)
 
     @property

@@ -71,6 +71,7 @@ class GenerateRecipe(Part):
     resolution: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
     safety_checker: bool = False
     long_prompts: Literal["truncate", "chunk"] = "truncate"
+    image_format: Literal["png", "webp"] = "png"
     batch_size: int = Field(default=8, ge=1, le=256)
     queue: str | None = Field(default=None, pattern=QUEUE)
 

@@ -51,6 +51,7 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str) -> Run:
         },
         posemill_version=__version__,
         priority=recipe.priority,
+        image_format=recipe.generate.image_format,
     )
 
 

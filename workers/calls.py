@@ -19,6 +19,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     controls: Sequence[Image.Image]
     seeds: Sequence[int]
     size: tuple[int, int]  # width and height, pixels
+    fill_to: int = 0  # images that the call is filled up to where shapes are compiled
 
 
 class Pictures(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,12 +4,13 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from posemill.app import make_app
 from posemill.dispatcher import Dispatcher
 from posemill.errors import ServiceError
-from posemill.ledger import open_ledger
+from posemill.ledger import Ledger, open_ledger
 from posemill.names import Stage, queue_name
 from posemill.redis_safety import require_safe_redis
 from posemill.settings import Settings, worker_id
@@ -42,7 +43,7 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
     keeper = LeaseKeeper(ledger, settings.lease_seconds)
     slices = Slices(store)
     worker = StageWorker(
-        (make_work or make_stage_work)(stage, store, slices, settings),
+        (make_work or partial(make_stage_work, ledger=ledger))(stage, store, slices, settings),
         worker=worker_id(),
         store=store,
         ledger=ledger,
@@ -101,7 +102,9 @@ def begin_to_drain(worker: StageWorker, drain_seconds: float) -> None:
     timer.start()
 
 
-def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
+def make_stage_work(
+    stage: Stage, store: Store, slices: Slices, settings: Settings, *, ledger: Ledger
+) -> BatchWork[Any]:
     """The stage's own part; only the libraries that it needs are imported."""
     if stage is Stage.DETECT:
         from workers.detect import DetectWork
@@ -110,6 +113,7 @@ def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settin
 
         device = choose_device(settings.device)
         return DetectWork(store, slices, settings, load_detector=lambda spec: load_detector(spec, device=device))
+    from workers.fitting import FittingSizes
     from workers.generate import GenerateWork
     from workers.pipelines import load_pipeline
     from workers.placement import choose_placement
@@ -120,7 +124,8 @@ def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settin
         require_allowed_folders((spec.base, spec.controlnet), settings.model_folders)
         return load_pipeline(spec, placement)
 
-    return GenerateWork(store, slices, settings, load_pipeline=load)
+    fitting = FittingSizes(ledger, card=placement.card)
+    return GenerateWork(store, slices, settings, load_pipeline=load, fitting=fitting)
 
 
 def _celery_arguments(stage: Stage, queue: str, settings: Settings) -> list[str]:

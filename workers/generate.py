@@ -21,11 +21,13 @@ from posemill.specs import GenerateSpec
 from posemill.storage import Store, get_unchanged
 from workers.calls import Call, Pictures, Pipeline
 from workers.detect import read_source
+from workers.fitting import FittingSizes
 from workers.pictures import decode_picture
 from workers.pngs import encode_png, image_texts, to_image
 from workers.provenance import struct_values, versions
 from workers.sizes import fitted, picture_size
 from workers.slices import Slices
+from workers.webps import encode_webp
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +58,20 @@ class GenerateWork:
     stage = Stage.GENERATE
 
     def __init__(
-        self, store: Store, slices: Slices, settings: Settings, *, load_pipeline: Callable[[GenerateSpec], Pipeline]
+        self,
+        store: Store,
+        slices: Slices,
+        settings: Settings,
+        *,
+        load_pipeline: Callable[[GenerateSpec], Pipeline],
+        fitting: FittingSizes | None = None,
     ) -> None:
         self._store = store
         self._slices = slices
         self._settings = settings
         self._load_pipeline = load_pipeline
         self._pipelines: dict[GenerateSpec, Pipeline] = {}
-        self._most: dict[tuple[GenerateSpec, tuple[int, int]], int] = {}  # images that fit on the device at once
+        self._fitting = fitting or FittingSizes()
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[Wanted]:
         results = kept.items if kept else []
@@ -83,7 +91,7 @@ class GenerateWork:
             if entry.result is None:
                 groups[entry.size].append(entry)
         for size, group in groups.items():
-            self._compute_group(run.generate, size, group)
+            self._compute_group(run, size, group)
         return loaded
 
     def save(self, run: Run, computed: list[Wanted]) -> list[ItemResult]:
@@ -136,21 +144,22 @@ class GenerateWork:
             controls[name] = decode_picture(content, limit_pixels=run.detect.limit_pixels)
         return name, controls[name]
 
-    def _compute_group(self, spec: GenerateSpec, size: tuple[int, int], group: list[Wanted]) -> None:
+    def _compute_group(self, run: Run, size: tuple[int, int], group: list[Wanted]) -> None:
         """Make a group's pictures in calls as large as fit; a call that does not fit is halved."""
-        most = self._most.get((spec, size), len(group))
+        spec, planned = run.generate, run.slicing[Stage.GENERATE].batch_size
+        most = self._fitting.most(spec, size) or max(planned, len(group))
         for start in range(0, len(group), most):
             part = group[start : start + most]
             begun = time.monotonic()
             try:
-                pictures = self._pipeline(spec)(_call(part, size), spec)
+                pictures = self._pipeline(spec)(_call(part, size, fill_to=min(most, planned)), spec)
             except OutOfMemory:
                 if len(part) == 1:
                     raise
                 fewer = len(part) // 2
-                self._most[spec, size] = fewer
+                self._fitting.note(spec, size, fewer)
                 log.warning("%d images of %s do not fit on the device; going on with %d", len(part), size, fewer)
-                self._compute_group(spec, size, group[start:])
+                self._compute_group(run, size, group[start:])
                 return
             _hand_out(pictures, part, time.monotonic() - begun)
 
@@ -169,8 +178,9 @@ class GenerateWork:
             return _without_image(item, outcome, reason, UNUSABLE[reason], entry.source)
         detector = entry.source.detector if entry.source else ""
         texts = image_texts(item, run.generate, entry.size, {**made_with, "detector": detector})
-        content = encode_png(to_image(pixels), compress_level=self._settings.png_compress_level, texts=texts)
-        image, _ = self._store.put_if_absent(RunKeys(run.id).image(item.id), content, content_type="image/png")
+        content = self._encode(run, to_image(pixels), texts)
+        key = RunKeys(run.id).image(item.id, run.image_format)
+        image, _ = self._store.put_if_absent(key, content, content_type=f"image/{run.image_format}")
         return ItemResult(
             id=item.id,
             outcome=Outcome.DONE,
@@ -189,6 +199,11 @@ class GenerateWork:
             batch_size=entry.batch_size,
             seconds=round(entry.seconds, 4),
         )
+
+    def _encode(self, run: Run, image: Image.Image, texts: dict[str, str]) -> bytes:
+        if run.image_format == "webp":
+            return encode_webp(image, texts=texts)
+        return encode_png(image, compress_level=self._settings.png_compress_level, texts=texts)
 
 
 UNUSABLE = {
@@ -211,13 +226,14 @@ def _of(sources: dict[int, SourceResult], number: int | None) -> SourceResult | 
     return None if number is None else sources.get(number)
 
 
-def _call(part: list[Wanted], size: tuple[int, int]) -> Call:
+def _call(part: list[Wanted], size: tuple[int, int], *, fill_to: int) -> Call:
     return Call(
         prompts=[entry.item.prompt for entry in part],
         negative_prompts=[entry.item.negative_prompt for entry in part],
         controls=[entry.control for entry in part if entry.control],
         seeds=[entry.item.seed for entry in part],
         size=size,
+        fill_to=fill_to,
     )
 
 

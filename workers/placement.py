@@ -20,6 +20,10 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     dtype: str
     attention: str  # auto, xformers or sdpa
     cpu_offload: bool
+    channels_last: bool = False  # the memory format that convolutions of CUDA devices are quick in
+    vae_slicing: bool = False  # pictures are decoded one by one, so that a batch fits short memory
+    compiled: bool = False
+    card: str = "cpu"  # the device's own name and memory, for what is remembered of it
 
     @property
     def torch_dtype(self) -> torch.dtype:
@@ -33,8 +37,18 @@ def choose_placement(settings: Settings) -> Placement:
     dtype = settings.dtype
     if dtype == "auto":
         dtype = "float16" if device.startswith("cuda") else "float32"
-    offload = settings.cpu_offload == "on" or (settings.cpu_offload == "auto" and _is_short(device))
-    placement = Placement(device=device, dtype=dtype, attention=settings.attention, cpu_offload=offload)
+    short = _is_short(device)
+    offload = settings.cpu_offload == "on" or (settings.cpu_offload == "auto" and short)
+    placement = Placement(
+        device=device,
+        dtype=dtype,
+        attention="sdpa" if settings.compile == "on" else settings.attention,  # xformers breaks graphs apart
+        cpu_offload=offload,
+        channels_last=device.startswith("cuda"),
+        vae_slicing=short,
+        compiled=settings.compile == "on",
+        card=_card(device),
+    )
     log.info("Models run on %s in %s%s", device, dtype, ", offloaded to the CPU between uses" if offload else "")
     return placement
 
@@ -47,6 +61,13 @@ def choose_device(wanted: str) -> str:
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise RunFault("POSEMILL_DEVICE=mps, but PyTorch sees no such device")
     return wanted
+
+
+def _card(device: str) -> str:
+    if not device.startswith("cuda"):
+        return device
+    properties = torch.cuda.get_device_properties(torch.device(device))
+    return f"{properties.name}, {properties.total_memory >> 30} GiB"
 
 
 def _is_short(device: str) -> bool:

@@ -3,6 +3,7 @@
 import io
 from typing import Any
 
+import msgspec
 import numpy as np
 from PIL import Image
 
@@ -105,3 +106,11 @@ def test_a_control_image_that_is_not_what_was_written_fails_its_items(store: Sto
     work, run = make_work(store, settings, FakePipeline())
     store.put("control", b"something else")
     assert {result.reason for result in results(work, run)} == {"changed"}
+
+
+def test_a_run_may_keep_its_images_as_lossless_webp(store: Store, settings: Settings) -> None:
+    work, run = make_work(store, settings, FakePipeline())
+    stored = results(work, msgspec.structs.replace(run, image_format="webp"))[2].image
+    picture = Image.open(io.BytesIO(store.get(stored.key)))
+    assert (stored.key, picture.format) == ("runs/r/images/it/item2.webp", "WEBP")
+    assert set(picture.convert("RGB").getdata()) == {(76, 76, 76)}  # seed 3: 0.3 of 255

@@ -1,16 +1,20 @@
 """diffusers' ControlNet pipeline, loaded from a folder in its own layout."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from posemill.errors import RunFault
+from posemill.errors import OutOfMemory, RunFault
 from posemill.models import SchedulerName
 from posemill.settings import Settings
 from posemill.specs import GenerateSpec
 from workers.calls import Call
+from workers.compiling import compile_networks, filled
 from workers.pipelines import SCHEDULERS, DiffusersPipeline, load_pipeline
 from workers.placement import Placement, choose_placement
 
@@ -108,9 +112,88 @@ def test_a_device_that_is_not_there_is_a_fault(monkeypatch: pytest.MonkeyPatch) 
 def test_on_a_gpu_the_card_s_number_type_is_chosen_and_short_memory_offloads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (4 << 30, 8 << 30))
+    t4 = SimpleNamespace(name="Tesla T4", total_memory=15 << 30)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: t4)
     placement = choose_placement(Settings())
     assert (placement.device, placement.dtype, placement.cpu_offload) == ("cuda", "float16", True)
+    assert (placement.channels_last, placement.vae_slicing, placement.card) == (True, True, "Tesla T4, 15 GiB")
     assert not choose_placement(Settings(cpu_offload="off")).cpu_offload
+
+
+def test_compiling_takes_pytorch_s_own_attention() -> None:
+    placement = choose_placement(Settings(device="cpu", compile="on", attention="xformers"))
+    assert (placement.compiled, placement.attention) == (True, "sdpa")
+
+
+def test_a_prompt_is_encoded_once_for_all_batches(tiny_model: Path) -> None:
+    loaded = load_pipeline(spec(tiny_model), CPU)
+    encoded: list[int] = []
+    loaded._pipe.text_encoder.register_forward_hook(lambda module, given, output: encoded.append(1))
+    for _ in range(2):
+        loaded(prompted("one", "two", "one", "one"), spec(tiny_model))
+    assert len(encoded) == 3  # one, two and the empty negative prompt
+
+
+def test_embeddings_kept_give_the_picture_that_the_library_makes_of_the_text(tiny_model: Path) -> None:
+    loaded = load_pipeline(spec(tiny_model), CPU)
+    made = loaded(call(0), spec(tiny_model)).pixels
+    library = loaded._pipe(
+        ["prompt 0"], image=[CONTROLS[0]], negative_prompt=[""], num_inference_steps=2, guidance_scale=7.5,
+        width=64, height=64, generator=[torch.Generator("cpu").manual_seed(100)], output_type="np",
+    ).images  # fmt: skip
+    np.testing.assert_array_equal(made, library)
+
+
+def test_short_memory_is_met_by_decoding_one_by_one_before_the_batch_is_halved(tiny_model: Path, monkeypatch) -> None:
+    loaded = load_pipeline(spec(tiny_model), CPU)
+    whole = type(loaded._pipe.vae).decode
+
+    def tight(vae, latents, **options):
+        if not vae.use_slicing:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(vae, latents, **options)
+
+    monkeypatch.setattr(type(loaded._pipe.vae), "decode", tight)
+    assert loaded(call(0, 1), spec(tiny_model)).pixels.shape == (2, 64, 64, 3)
+
+
+def test_a_device_that_holds_nothing_is_out_of_memory(tiny_model: Path, monkeypatch) -> None:
+    loaded = load_pipeline(spec(tiny_model), CPU)
+
+    def full(vae, latents, **options):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(type(loaded._pipe.vae), "decode", full)
+    with pytest.raises(OutOfMemory):
+        loaded(call(0), spec(tiny_model))
+
+
+def test_a_short_batch_is_filled_up_so_that_one_shape_is_compiled(tiny_model: Path) -> None:
+    loaded = load_pipeline(spec(tiny_model), CPU)
+    shapes: list[torch.Size] = []
+    compile_networks(loaded._pipe, backend=_noting(shapes))
+    loaded._compiled = True
+    plain = load_pipeline(spec(tiny_model), CPU)(call(0, 1), spec(tiny_model)).pixels
+    for numbers in ((0, 1, 2), (0, 1)):
+        made = loaded(msgspec.structs.replace(call(*numbers), fill_to=3), spec(tiny_model))
+        assert len(made.pixels) == len(made.unsafe) == len(made.truncated) == len(numbers)
+    np.testing.assert_allclose(made.pixels, plain, atol=1e-4)
+    assert len(shapes) == len(set(shapes))  # nothing was compiled twice
+
+
+def test_filling_up_repeats_the_last_image() -> None:
+    full = filled(msgspec.structs.replace(call(0, 1), fill_to=4))
+    assert (list(full.prompts), list(full.seeds)) == (["prompt 0", *["prompt 1"] * 3], [100, 101, 101, 101])
+
+
+def _noting(shapes: list[torch.Size]):
+    """A compiler that compiles nothing and notes the shapes of each graph's inputs."""
+
+    def compiler(graph, inputs):
+        shapes.append((graph.code, *(tuple(each.shape) for each in inputs if isinstance(each, torch.Tensor))))
+        return graph.forward
+
+    return compiler
 
 
 LONG = " ".join(f"word{n}" for n in range(40))

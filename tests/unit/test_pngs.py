@@ -5,11 +5,12 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from posemill.records import Item
 from posemill.specs import GenerateSpec
 from workers.pngs import encode_png, image_texts, to_image
+from workers.webps import encode_webp
 
 SPEC = GenerateSpec(model="m", base="base/id", controlnet="control/id", num_inference_steps=7, guidance_scale=5.5)
 MADE_WITH = {"device": "cpu", "versions": {"torch": "2"}}
@@ -69,3 +70,16 @@ def test_everything_is_there_for_programs():
     assert everything == {
         "item_id": "i", "prompt": "a chef", "negative_prompt": "blurry", "seed": 7, "made_with": MADE_WITH,
     }  # fmt: skip
+
+
+def test_a_lossless_webp_keeps_every_pixel_and_the_texts():
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (24, 32, 3), np.uint8))
+    texts = {"parameters": "ein Tänzer in grün\nSteps: 20", "posemill": '{"seed": 1}'}
+    content = encode_webp(picture, texts=texts)
+    assert content == encode_webp(picture, texts=texts)
+    read = Image.open(io.BytesIO(content))
+    np.testing.assert_array_equal(np.asarray(read), np.asarray(picture))
+    comment = read.getexif().get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment]
+    assert comment.removeprefix(b"UNICODE\x00").decode("utf-16-be") == texts["parameters"]
+    assert read.getexif()[ExifTags.Base.ImageDescription] == texts["posemill"]
