@@ -14,6 +14,7 @@ MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures togethe
     "fleet_busy": ("fleet_busy",),
     "queue_efficiency": ("queue_efficiency",),
     "card_speedup": ("card_speedup",),
+    "encoding": ("webp_size",),
 }
 
 

@@ -23,6 +23,7 @@ from posemill.errors import RunFault
 from posemill.poses import Keypoint, Keypoints, Person, Pose
 from posemill.specs import DetectSpec
 from workers.body_network import BatchedBody, Reading, quick_dtype, total_score
+from workers.mapped_weights import map_weights
 from workers.thin import load_thin
 
 MODEL_CARD_WEIGHTS = "lllyasviel/ControlNet"
@@ -160,6 +161,9 @@ def load_openpose(weights: str | None, revision: str | None, *, device: str, exa
     detector.to(device)
     if not exact:
         detector.body_estimation = BatchedBody(detector.body_estimation.model, dtype=quick_dtype(device))
+    if device == "cpu":
+        for part in (detector.body_estimation, detector.hand_estimation, detector.face_estimation):
+            map_weights(part.model)
     log.info("Loaded OpenPose.", extra={"weights": source, "revision": revision, "device": device})
     return Openpose(detector)
 

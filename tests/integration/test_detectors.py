@@ -18,7 +18,7 @@ from PIL import Image
 from posemill.errors import RecipeError, RunFault
 from posemill.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
 from posemill.specs import DetectSpec
-from workers import openpose
+from workers import mapped_weights, openpose
 from workers.body_network import prepare
 from workers.detectors import load_detector, reject_reason, without_faint_people
 from workers.pictures import PictureError
@@ -50,6 +50,13 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.mapped_weights.CACHE", tmp_path_factory.mktemp("cache"))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +247,10 @@ def test_a_source_that_is_no_picture_takes_no_neighbour_along(quick, seen):
 
 def test_a_picture_s_pose_is_the_same_in_any_company(thin, seen):
     assert one(thin, png(astronaut())).pose == seen["astronaut"].pose
+
+
+def test_the_full_detector_s_three_networks_lie_in_files_that_processes_share(full):
+    assert len(list(mapped_weights.CACHE.glob("*.safetensors"))) == 3
 
 
 def test_the_full_network_s_maps_are_the_same_in_any_company(full):
