@@ -51,7 +51,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256()
     for name, tensor in tensors.items():
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
-        found.update(tensor.detach().reshape(-1).view(torch.uint8).numpy())
+        found.update(tensor.detach().reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
