@@ -3,19 +3,21 @@
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 
-from posemill.errors import RowError
+from posemill.errors import BadInput, RowError
 from posemill.identity import digest, sha256
 from posemill.names import source_key
 from posemill.records import Source
 from posemill.storage import Store
 from producer.rows import Candidate, Row
 
-LOOK_AHEAD = 64  # rows being read at once
+THREADS = 8
+LOOK_AHEAD = 64  # rows that wait for the first of them to be read
 LIMIT_BYTES = 200_000_000  # of one picture file
-REMEMBERED = 100_000  # sources of late, so that rows that name one again share it
+REMEMBERED = 100_000  # files of late, so that rows that name one again share it
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,64 +33,66 @@ class Intake:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._met: OrderedDict[str, Future[Source]] = OrderedDict()
+        self._met: OrderedDict[Path, Source | Future[Source]] = OrderedDict()
 
     def take(self, rows: Iterator[Row]) -> Iterator[Taken]:
-        pending: deque[tuple[Row, Future[Source] | None]] = deque()
-        with ThreadPoolExecutor(8) as pool:
+        pending: deque[tuple[Row, Source | Future[Source] | None]] = deque()
+        with ThreadPoolExecutor(THREADS) as pool:
             for row in rows:
                 pending.append((row, self._begin(row, pool)))
-                if len(pending) > LOOK_AHEAD:
-                    yield _finish(*pending.popleft())
+                while pending and (len(pending) > LOOK_AHEAD or not isinstance(pending[0][1], Future)):
+                    yield self._finish(*pending.popleft())
             while pending:
-                yield _finish(*pending.popleft())
+                yield self._finish(*pending.popleft())
 
-    def _begin(self, row: Row, pool: ThreadPoolExecutor) -> Future[Source] | None:
+    def _begin(self, row: Row, pool: ThreadPoolExecutor) -> Source | Future[Source] | None:
         candidate = row.source or row.control
         if row.error or candidate is None:
             return None
-        key = str(candidate.path or candidate.uri or "")
-        if key in self._met:
-            self._met.move_to_end(key)
-            return self._met[key]
-        future = pool.submit(self._read, candidate, row.place) if candidate.path else _ready(candidate)
-        if key:
-            self._met[key] = future
-            if len(self._met) > REMEMBERED:
-                self._met.popitem(last=False)
+        if candidate.path is None:
+            return _ready(candidate)
+        if candidate.path in self._met:
+            self._met.move_to_end(candidate.path)
+            return self._met[candidate.path]
+        future = pool.submit(self._read, candidate.name, candidate.path)
+        self._met[candidate.path] = future
+        if len(self._met) > REMEMBERED:
+            self._met.popitem(last=False)
         return future
 
-    def _read(self, candidate: Candidate, place: str) -> Source:
-        path = candidate.path
-        assert path is not None
+    def _finish(self, row: Row, begun: Source | Future[Source] | None) -> Taken:
+        if not isinstance(begun, Future):
+            return Taken(row=row, source=begun, error=row.error)
+        try:
+            source = begun.result()
+        except _Unreadable as error:
+            return Taken(row=row, error=RowError(str(error), place=row.place))
+        candidate = row.source or row.control
+        if candidate and candidate.path in self._met:
+            self._met[candidate.path] = source  # a future is ten times as large
+        return Taken(row=row, source=source)
+
+    def _read(self, name: str, path: Path) -> Source:
         try:
             if path.stat().st_size > LIMIT_BYTES:
-                raise RowError(f"{path} is larger than {LIMIT_BYTES} bytes", place=place)
+                raise _Unreadable(f"{path} is larger than {LIMIT_BYTES} bytes")
             content = path.read_bytes()
         except OSError as error:
-            raise RowError(f"{path} cannot be read ({error.strerror})", place=place) from error
+            raise _Unreadable(f"{path} cannot be read ({error.strerror})") from error
         content_sha256 = sha256(content)
         key = source_key(content_sha256)
         if self._store.head(key) is None:
             self._store.put_if_absent(key, content)
-        return Source(name=candidate.name, identity=content_sha256, key=key)
+        return Source(name=name, identity=content_sha256, key=key)
 
 
-def _ready(candidate: Candidate) -> Future[Source]:
+class _Unreadable(BadInput):
+    """A file that no row can use; several rows may name it."""
+
+
+def _ready(candidate: Candidate) -> Source:
     """A source that needs no reading: in other storage, or a pose given inline."""
-    future: Future[Source] = Future()
     if candidate.pose is not None:
-        future.set_result(Source(name=candidate.name, identity=digest("pose", candidate.pose), pose=candidate.pose))
-    else:
-        identity = f"{candidate.uri}#{candidate.etag}" if candidate.etag else str(candidate.uri)
-        future.set_result(Source(name=candidate.name, identity=identity, uri=candidate.uri))
-    return future
-
-
-def _finish(row: Row, future: Future[Source] | None) -> Taken:
-    if future is None:
-        return Taken(row=row, error=row.error)
-    try:
-        return Taken(row=row, source=future.result())
-    except RowError as error:
-        return Taken(row=row, error=error)
+        return Source(name=candidate.name, identity=digest("pose", candidate.pose), pose=candidate.pose)
+    uri = str(candidate.uri)
+    return Source(name=candidate.name, identity=f"{uri}#{candidate.etag}" if candidate.etag else uri, uri=uri)

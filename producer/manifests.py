@@ -35,19 +35,21 @@ def read_manifest(path: Path) -> Iterator[ManifestRow]:
 
 
 def _read_jsonl(path: Path) -> Iterator[ManifestRow]:
+    name = path.name
     with path.open("rb") as lines:
         for number in itertools.count(1):
             line = lines.readline(LIMIT_LINE_BYTES + 1)
             if not line:
                 return
-            _skip_rest_of_line(lines, line)
+            if len(line) > LIMIT_LINE_BYTES:
+                _skip_rest_of_line(lines, line)
             content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if content.strip():
-                yield _parse_line(content, f"{path.name}:{number}")
+            if not content.isspace():
+                yield _parse_line(content, f"{name}:{number}")
 
 
 def _skip_rest_of_line(lines: BinaryIO, part: bytes) -> None:
-    while part and len(part) > LIMIT_LINE_BYTES and not part.endswith(b"\n"):
+    while len(part) > LIMIT_LINE_BYTES and not part.endswith(b"\n"):
         part = lines.readline(LIMIT_LINE_BYTES + 1)
 
 
@@ -61,7 +63,9 @@ def _parse_line(line: bytes, place: str) -> ManifestRow:
         return ManifestRow(place=place, error=RowError(f"not JSON: {error}", place=place))
     if not isinstance(values, dict):
         return ManifestRow(place=place, error=RowError("a row is a JSON object", place=place))
-    return ManifestRow(place=place, values={name: value for name, value in values.items() if value is not None})
+    if None in values.values():
+        values = {name: value for name, value in values.items() if value is not None}
+    return ManifestRow(place=place, values=values)
 
 
 def _read_csv(path: Path) -> Iterator[ManifestRow]:

@@ -8,11 +8,13 @@ from posemill.errors import RowError
 from posemill.identity import derived_seed, item_digest, picture_digest
 from posemill.names import Stage
 from posemill.records import Item, Plan, RefusedRow, Run, ShardHeader, Slicing, Source
-from producer.prompts import Template, fillings, parse_template
+from producer.prompts import fillings, parse_template
+from producer.recent import Recent
 from producer.recipe import Recipe
 from producer.rows import Row
 
-ITEMS_REMEMBERED = 200_000  # so many items back a repeated row is noticed; some 20 MB
+ITEMS_REMEMBERED = 200_000  # so many items back a repeated row is noticed
+SOURCES_REMEMBERED = 100_000  # rows that name one of these again share its detection
 SHARD_ROWS = 1000  # about; a shard holds whole batches
 
 
@@ -65,13 +67,11 @@ class Expander:
 
     def _prompts(self, row: Row) -> list[tuple[str, dict[str, str]]]:
         if row.prompt is not None:
-            templates = [Template(text=row.prompt.replace("{", "{{").replace("}", "}}"), columns=())]
-        else:
-            templates = self._templates
-        if not templates:
+            return [(row.prompt, {})]  # taken literally, braces and all
+        if not self._templates:
             raise RowError("no prompt: give the recipe prompts, or the row a prompt column", place=row.place)
         try:
-            return list(fillings(templates, self._recipe.matrix, row.columns))
+            return list(fillings(self._templates, self._recipe.matrix, row.columns))
         except KeyError as missing:
             message = f"the prompt names {{{missing.args[0]}}}, which neither the row nor the matrix has"
             raise RowError(message, place=f"{row.place}, column {missing.args[0]}") from missing
@@ -93,7 +93,8 @@ class Planner:
         self._sources: list[Source] = []  # not cut into a shard yet
         self._items: list[Item] = []
         self._cut = dict.fromkeys(Stage, 0)  # rows already cut
-        self._known: dict[bytes, None] = {}  # the last items' ids, cut to 8 bytes
+        self._known_sources = Recent(SOURCES_REMEMBERED)
+        self._known_items = Recent(ITEMS_REMEMBERED)
         self.refused = 0
 
     @property
@@ -101,26 +102,38 @@ class Planner:
         """The number that the next source will have."""
         return self._cut[Stage.DETECT] + len(self._sources)
 
+    def number_of(self, source: Source) -> int | None:
+        """The source's number where it is planned already, as far back as is remembered."""
+        return self._known_sources.find(source.identity)
+
     def add_source(self, source: Source) -> int:
         """The number that the source has from now on."""
         self._sources.append(source)
+        self._known_sources.add(source.identity)
         return self.next_source - 1
 
     def add_items(self, items: list[Item]) -> None:
-        self._items.extend(items)
-        self._known.update(dict.fromkeys(bytes.fromhex(item.id[:16]) for item in items))
-        while len(self._known) > ITEMS_REMEMBERED:
-            del self._known[next(iter(self._known))]
+        self._items += items
+        for item in items:
+            self._known_items.add(_short(item))
 
     def require_new(self, items: list[Item], place: str) -> None:
         """Raises RowError when one of the items is planned already, as far back as is remembered."""
         for item in items:
-            if bytes.fromhex(item.id[:16]) in self._known:
+            if self._known_items.find(_short(item)) is not None:
                 raise RowError(f"an earlier row makes the same image (prompt {item.prompt!r})", place=place)
 
     def refuse(self, error: RowError) -> RefusedRow:
         self.refused += 1
         return RefusedRow(place=error.place, message=str(error))
+
+    @property
+    def has_shard(self) -> bool:
+        """Whether a shard is full."""
+        return (
+            len(self._items) >= self._slicing[Stage.GENERATE].shard_size
+            or len(self._sources) >= self._slicing[Stage.DETECT].shard_size
+        )
 
     def shards(self, *, last: bool = False) -> Iterator[Shard]:
         """Shards that are full by now, and with `last` what is left over too."""
@@ -148,6 +161,11 @@ class Planner:
         self._cut[stage] += len(rows)
         header = ShardHeader(first=first, rows=len(rows), needs=needs)
         return Shard(stage=stage, number=first // self._slicing[stage].shard_size, header=header, rows=rows)
+
+
+def _short(item: Item) -> int:
+    """Half of the item's id: enough to tell those remembered apart."""
+    return int(item.id[:16], 16)
 
 
 def _needs(items: list[Item], batch_size: int, detect_batch_size: int) -> list[list[int]]:

@@ -12,7 +12,7 @@ from posemill.web import require_allowed
 from producer.manifests import ManifestRow, read_json
 
 SOURCE_COLUMNS = ("source", "control_image", "pose")
-ROW_COLUMNS = (*SOURCE_COLUMNS, "prompt", "negative_prompt", "seed")
+ROW_COLUMNS = frozenset((*SOURCE_COLUMNS, "prompt", "negative_prompt", "seed"))
 LIMIT_KEY_BYTES = 1024  # of an S3 key
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -56,7 +56,7 @@ def _checked(row: ManifestRow, folder: Path, allowed_hosts: Sequence[str]) -> Ro
     if len(given) != 1:
         raise RowError(f"give exactly one of the columns {', '.join(SOURCE_COLUMNS)}", place=place)
     column = given[0]
-    candidate = _candidate(values[column], folder, f"{place}, column {column}", allowed_hosts)
+    candidate = _candidate(column, values[column], folder, place, allowed_hosts)
     return Row(
         place=place,
         source=None if column == "control_image" else candidate,
@@ -68,22 +68,23 @@ def _checked(row: ManifestRow, folder: Path, allowed_hosts: Sequence[str]) -> Ro
     )
 
 
-def _candidate(value: Any, folder: Path, place: str, allowed_hosts: Sequence[str]) -> Candidate:
-    if place.endswith("column pose") and isinstance(value, dict):
-        return Candidate(name=place.partition(",")[0], pose=value)
-    if not isinstance(value, str) or CONTROL_CHARACTERS.search(value):
-        raise RowError("an address is text without control characters", place=place)
+def _candidate(column: str, value: Any, folder: Path, place: str, allowed_hosts: Sequence[str]) -> Candidate:
+    if column == "pose" and isinstance(value, dict):
+        return Candidate(name=place, pose=value)
+    where = f"{place}, column {column}"
+    if not isinstance(value, str) or (not value.isprintable() and CONTROL_CHARACTERS.search(value)):
+        raise RowError("an address is text without control characters", place=where)
     if "://" in value:
-        return _remote(value, place, allowed_hosts)
+        return _remote(value, where, allowed_hosts)
     path = folder / expanded(value)
-    if place.endswith("column pose"):
-        return Candidate(name=value, pose=_pose_in(path, place))
+    if column == "pose":
+        return Candidate(name=value, pose=_pose_in(path, where))
     return Candidate(name=value, path=path)
 
 
 def _remote(value: str, place: str, allowed_hosts: Sequence[str]) -> Candidate:
     if value.startswith("s3://"):
-        if len(value.partition("://")[2].partition("/")[2].encode()) > LIMIT_KEY_BYTES:
+        if len(value) * 4 > LIMIT_KEY_BYTES and len(value.split("/", 3)[-1].encode()) > LIMIT_KEY_BYTES:
             raise RowError(f"the key is longer than {LIMIT_KEY_BYTES} bytes", place=place)
         return Candidate(name=value, uri=value)
     try:

@@ -34,7 +34,8 @@ def find_rows(
     elif not path.exists():
         raise RecipeError(f"sources: {path} does not exist")
     elif path.suffix.lower() in SUFFIXES:
-        yield from (checked_row(row, path.parent, allowed_hosts) for row in read_manifest(path))
+        beside = path.parent
+        yield from (checked_row(row, beside, allowed_hosts) for row in read_manifest(path))
     else:
         yield from _from_files([path], path.parent, poses=poses)
 

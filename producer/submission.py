@@ -26,9 +26,10 @@ from producer.resolving import checked_run_id, new_run_id, resolve
 from producer.rows import Row
 from producer.runs import RunHandle
 from producer.sources import find_rows
+from producer.streaming import in_order
 
 Progress = Callable[[Plan], None]
-SOURCES_REMEMBERED = 100_000  # rows that name one of these again share its detection
+UPLOADS = 8  # plan shards on their way to storage while the next rows are planned
 
 
 def submit(
@@ -110,38 +111,42 @@ def _write_plan(
     store: Store, recipe: Recipe, run: Run, rows: Iterator[Row], *, strict: bool, progress: Progress | None
 ) -> None:
     """Plan row by row, write shards as they fill, and seal the plan last."""
-    planner, expander = Planner(run), Expander(recipe, run)
-    refused = _RefusedRows(store, run.id)
-    numbers: dict[str, int] = {}  # of sources met lately, by identity
-    for taken in Intake(store).take(rows):
-        try:
-            _plan_row(planner, expander, taken, numbers)
-        except RowError as error:
-            if strict:
-                raise
-            refused.add(planner.refuse(error))
-        for shard in planner.shards():
-            _write_shard(store, run, shard)
-            if progress:
-                progress(planner.plan())
-    for shard in planner.shards(last=True):
-        _write_shard(store, run, shard)
+    planner, refused = Planner(run), _RefusedRows(store, run.id)
+    shards = _shards(planner, Expander(recipe, run), Intake(store).take(rows), refused, strict=strict)
+    for _ in in_order(lambda shard: _write_shard(store, run, shard), shards, threads=UPLOADS, ahead=UPLOADS):
+        if progress:
+            progress(planner.plan())
     refused.flush()
     store.put_if_absent(RunKeys(run.id).sealed, encode(planner.plan()), content_type="application/json")
 
 
-def _plan_row(planner: Planner, expander: Expander, taken: Taken, numbers: dict[str, int]) -> None:
+def _shards(
+    planner: Planner, expander: Expander, rows: Iterator[Taken], refused: "_RefusedRows", *, strict: bool
+) -> Iterator[Shard]:
+    """The plan's shards as rows fill them. Raises the first RowError when `strict`."""
+    for taken in rows:
+        try:
+            _plan_row(planner, expander, taken)
+        except RowError as error:
+            if strict:
+                raise
+            refused.add(planner.refuse(error))
+        if planner.has_shard:
+            yield from planner.shards()
+    yield from planner.shards(last=True)
+
+
+def _plan_row(planner: Planner, expander: Expander, taken: Taken) -> None:
     """Add a row's source and items to the plan. Raises RowError before anything is added."""
     if taken.error or taken.source is None:
         raise taken.error or RowError("no source", place=taken.row.place)
     source, row = taken.source, taken.row
-    number = None if row.control else numbers.get(source.identity, planner.next_source)
+    known = None if row.control else planner.number_of(source)
+    number = planner.next_source if known is None and not row.control else known
     items = expander.items(row, source, number)
     planner.require_new(items, row.place)
-    if number == planner.next_source:
-        numbers[source.identity] = planner.add_source(source)
-        if len(numbers) > SOURCES_REMEMBERED:
-            del numbers[next(iter(numbers))]
+    if known is None and not row.control:
+        planner.add_source(source)
     planner.add_items(items)
 
 
