@@ -10,6 +10,8 @@ MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures togethe
     "detecting": ("detect_speedup",),
     "detect_parity": ("detect_parity",),
     "starting": ("start_time",),
+    "planning": ("plan_rate", "plan_memory", "plan_memory_ratio", "redis_memory", "status_latency"),
+    "rebuilding": ("rebuild_rate",),
     "device_busy": ("device_busy",),
     "fleet_busy": ("fleet_busy",),
     "queue_efficiency": ("queue_efficiency",),

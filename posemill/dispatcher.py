@@ -123,23 +123,27 @@ class Dispatcher:
 
     def _choose(self, window: Window, batches: int, own: Priority) -> list[tuple[Priority, list[int]]]:
         """Batches that may start now: due retries before all others, then passed-over ones, then new ones."""
-
-        def ready(batch: int) -> bool:
-            return window.stage is Stage.DETECT or window.detected(self._plan.needs(window.run_id, batch))
-
         room = window.room()
         if room <= 0:
             return []
         again = window.due(room)
         room -= len(again)
         passed_over = window.passed_over()
-        chosen = take(passed_over, room, ready)[0]
+        chosen = take(passed_over, room, self._ready(window, passed_over).__contains__)[0]
         fresh, end = window.fresh(batches)
-        started, passed = take(fresh, room - len(chosen), ready, limit_passed=window.limit - len(passed_over))
+        room -= len(chosen)
+        ready = self._ready(window, fresh if room > 0 else [])
+        started, passed = take(fresh, room, ready.__contains__, limit_passed=window.limit - len(passed_over))
         seen = started + passed
         if seen or not fresh:
             window.advance(passed, max(seen) + 1 if seen else end)
         return [(priority, found) for priority, found in ((Priority.AGAIN, again), (own, chosen + started)) if found]
+
+    def _ready(self, window: Window, batches: list[int]) -> set[int]:
+        """Those of the batches that wait for no source; asked of Redis in one go."""
+        if window.stage is Stage.DETECT:
+            return set(batches)
+        return window.detected({batch: self._plan.needs(window.run_id, batch) for batch in batches})
 
     def _elected(self) -> bool:
         client = self._ledger.redis

@@ -59,7 +59,7 @@ class Window:
         """The next batches never sent and not done, and where the look ended."""
         cursor = int(cast(str, self._redis.hget(names.run_hash(self.run_id), f"{self.stage}.cursor")) or 0)
         end = min(batches, cursor + self.limit)
-        pipe = self._redis.pipeline()
+        pipe = self._redis.pipeline(transaction=False)
         for batch in range(cursor, end):
             pipe.getbit(self._keys.done, batch)
         flags = pipe.execute()
@@ -81,9 +81,14 @@ class Window:
         pipe.zrem(self._keys.blocked, *batches)
         pipe.execute()
 
-    def detected(self, batches: list[int]) -> bool:
-        """Whether all these detect batches are done."""
-        return all(self._redis.getbit(self._detected, batch) for batch in batches)
+    def detected(self, needs: dict[int, list[int]]) -> set[int]:
+        """Those of the generate batches whose detect batches are all done."""
+        wanted = sorted({batch for needed in needs.values() for batch in needed})
+        pipe = self._redis.pipeline(transaction=False)
+        for batch in wanted:
+            pipe.getbit(self._detected, batch)
+        done = {batch for batch, bit in zip(wanted, pipe.execute(), strict=True) if bit}
+        return {batch for batch, needed in needs.items() if done.issuperset(needed)}
 
     def _now(self) -> float:
         seconds, microseconds = self._redis.time()
