@@ -68,7 +68,7 @@ class Intake:
         except _Unreadable as error:
             return Taken(row=row, error=RowError(str(error), place=row.place))
         candidate = row.source or row.control
-        if candidate and candidate.path in self._met:
+        if candidate and candidate.path and candidate.path in self._met:
             self._met[candidate.path] = source  # a future is ten times as large
         return Taken(row=row, source=source)
 

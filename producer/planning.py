@@ -94,7 +94,7 @@ class Planner:
         self._items: list[Item] = []
         self._cut = dict.fromkeys(Stage, 0)  # rows already cut
         self._known_sources = Recent(SOURCES_REMEMBERED)
-        self._known_items = Recent(ITEMS_REMEMBERED)
+        self._known_items = Recent(ITEMS_REMEMBERED, numbers=True)
         self.refused = 0
 
     @property

@@ -1,7 +1,8 @@
 """Remembers the last keys of a long stream, in memory that is taken at once and never grows."""
 
 from array import array
-from collections.abc import Hashable
+from collections.abc import Hashable, MutableSequence
+from typing import Any
 
 
 class Recent:
@@ -11,12 +12,13 @@ class Recent:
     in its bucket. A dict that forgets its oldest key would look through the gaps of those forgotten before.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, *, numbers: bool = False) -> None:
+        """`numbers`: keys are whole numbers from 0 to 2**64 - 1, and take eight bytes each."""
         self._size = size
         self._mask = (1 << size.bit_length()) - 1
         self._newest = array("q", [-1]) * (self._mask + 1)  # by bucket
         self._before = array("q", [-1]) * size  # by place in the ring
-        self._keys: list[Hashable] = [None] * size
+        self._keys: MutableSequence[Any] = array("Q", bytes(8 * size)) if numbers else [None] * size
         self._count = 0
 
     def add(self, key: Hashable) -> None:

@@ -13,8 +13,8 @@ class SameHash(int):
         return 1
 
 
-def filled(size: int, keys: list) -> Recent:
-    recent = Recent(size)
+def filled(size: int, keys: list, *, numbers: bool = False) -> Recent:
+    recent = Recent(size, numbers=numbers)
     for key in keys:
         recent.add(key)
     return recent
@@ -25,9 +25,9 @@ def newest(keys: list, size: int) -> dict:
     return {key: position for position, key in enumerate(keys) if position >= len(keys) - size}
 
 
-@given(st.integers(1, 9), st.lists(st.integers(0, 20)))
-def test_exactly_the_last_keys_are_known_each_at_its_newest_position(size, keys):
-    recent, known = filled(size, keys), newest(keys, size)
+@given(st.integers(1, 9), st.lists(st.integers(0, 20)), st.booleans())
+def test_exactly_the_last_keys_are_known_each_at_its_newest_position(size, keys, numbers):
+    recent, known = filled(size, keys, numbers=numbers), newest(keys, size)
     assert {key: recent.find(key) for key in range(21)} == {key: known.get(key) for key in range(21)}
 
 
@@ -40,3 +40,8 @@ def test_keys_of_one_bucket_are_told_apart(size, keys):
 
 def test_keys_are_compared_and_not_only_their_hashes():
     assert filled(3, ["a"]).find("b") is None
+
+
+def test_the_largest_and_the_smallest_number_are_keys():
+    recent = filled(4, [0, 2**64 - 1], numbers=True)
+    assert (recent.find(0), recent.find(2**64 - 1), recent.find(1)) == (0, 1, None)
