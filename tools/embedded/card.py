@@ -23,8 +23,14 @@ wear and where they are. It exists so that posemill can be tried and tested with
 
 ```python
 pipeline = StableDiffusionControlNetPipeline.from_pretrained(folder, torch_dtype=torch.float32)
-image = pipeline("a dancer in green, standing in the desert", control_image, height=128, width=128,
-                 num_inference_steps={num_inference_steps}, guidance_scale={guidance_scale}).images[0]
+image = pipeline(
+    "a dancer in green, standing in the desert",
+    control_image,
+    height=128,
+    width=128,
+    num_inference_steps={num_inference_steps},
+    guidance_scale={guidance_scale},
+).images[0]
 ```
 
 Shipped settings: {num_inference_steps} UniPC steps, guidance scale {guidance_scale}, 128x128 pixels.
@@ -49,8 +55,9 @@ downloaded weight and no person's likeness went in.
 | text encoder, on prompts alone | {reader_steps} | {reader_minutes} |
 | UNet and ControlNet, together | {denoiser_steps} | {denoiser_minutes} |
 
-Machine: {machine}, other work running beside it. Velocity prediction on a cosine schedule, Min-SNR weights,
-one-cycle rates, averaged weights, one prompt in ten left out.
+Machine: {machine}, other work running beside it.
+Velocity prediction on a cosine schedule, Min-SNR weights, one-cycle rates, averaged weights, one prompt in ten left
+out.
 
 ## How it scores
 

@@ -63,6 +63,7 @@ def build_tokenizer() -> CLIPTokenizer:
 
 def write_vocabulary(tokenizer: CLIPTokenizer, folder: Path) -> None:
     """Write vocab.json and merges.txt, from which transformers before 5 loads a CLIPTokenizer."""
-    (folder / "vocab.json").write_text(json.dumps(tokenizer.get_vocab(), ensure_ascii=False) + "\n", "utf-8")
+    numbered = dict(sorted(tokenizer.get_vocab().items(), key=lambda pair: pair[1]))
+    (folder / "vocab.json").write_text(json.dumps(numbered, ensure_ascii=False) + "\n", "utf-8")
     merges = [f"{left} {right}" for left, right in learn_merges()]
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges]) + "\n", "utf-8")
