@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check chaos bench embedded clean
+.PHONY: demo test test-all check chaos bench embedded clean
 
 demo: $(INSTALLED)
 	$(BIN)/posemill demo examples/demo.yaml --out demo-output
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-all: check
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
@@ -28,7 +31,8 @@ embedded: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[workers,embedded,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[workers,dwpose,embedded,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt rtmlib
 	touch $(INSTALLED)
 
 clean:

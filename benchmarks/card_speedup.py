@@ -14,7 +14,7 @@ from posemill.models import MODELS, local_path
 from posemill.names import Stage
 from producer.local_fleet import local_fleet
 from producer.submission import submit
-from workers.openpose import load_openpose_thin
+from workers.annotators.openpose import load_openpose_thin
 
 ROUNDS, SOURCES, SIDE = 2, 4, 128
 MODEL = MODELS["embedded"]

@@ -13,9 +13,10 @@ from PIL import Image
 from benchmarks.figure import Figure, alternate
 from benchmarks.photographs import real, square
 from posemill.specs import DetectSpec
+from workers.annotators.openpose import ExactThinBody, Openpose, load_openpose_thin
+from workers.annotators.posing import PoseDetector
 from workers.body_network import BatchedBody, quick_dtype
-from workers.detectors import NetworkDetector
-from workers.openpose import ExactThinBody, Openpose, load_openpose_thin
+from workers.content import Content
 
 BATCH = 8
 ROUNDS = 5
@@ -48,15 +49,18 @@ def measure() -> Iterable[Figure]:
 
 def _compare(name: str, library: OpenposeDetector, ours: Openpose, pictures: list[Image.Image]) -> tuple[float, float]:
     """Median seconds of both for all pictures."""
-    detector = NetworkDetector(ours, DetectSpec(detector=f"openpose-{name}"))
+    detector = PoseDetector(ours, DetectSpec(detector=f"openpose-{name}"))
     sources = [_png(picture) for picture in pictures]
 
     def card() -> None:
         for source in sources:
             library(Image.open(io.BytesIO(source)).convert("RGB"))
 
-    detector.detect(sources)
-    seconds, card_seconds = alternate(lambda: detector.detect(sources), card, ROUNDS)
+    def sources_again() -> None:
+        detector.detect([Content(source) for source in sources])
+
+    sources_again()
+    seconds, card_seconds = alternate(sources_again, card, ROUNDS)
     return statistics.median(seconds), statistics.median(card_seconds)
 
 

@@ -24,6 +24,7 @@ from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store
 from workers.calls import Call, Pictures
 from workers.consuming import consume
+from workers.content import Content
 from workers.detect import DetectWork
 from workers.detectors import Detection, each_alone
 from workers.generate import GenerateWork
@@ -38,10 +39,10 @@ LOG = Path(os.environ.get("BENCH_LOG", "."))
 class QuickDetector:
     """Finds one person in anything."""
 
-    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]:
+    def detect(self, sources: Sequence[Content]) -> list[Detection | BadInput]:
         return each_alone(self._detect, sources)
 
-    def _detect(self, source: bytes) -> Detection:
+    def _detect(self, source: Content) -> Detection:
         pose = Pose(width=SIDE, height=SIDE, people=(Person(body=((0.5, 0.5, 0.9), *(None for _ in range(17)))),))
         return Detection(pose=pose, control=Image.new("RGB", (SIDE, SIDE), "navy"), source_size=(SIDE, SIDE))
 

@@ -1,6 +1,7 @@
 """Content digests: what makes two control images, two items or two recipes the same."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -25,9 +26,13 @@ def control_digest(source_sha256: str, spec: DetectSpec) -> str:
     return digest("control", DRAWING, source_sha256, spec)
 
 
-def picture_digest(detect: DetectSpec | None, generate: GenerateSpec) -> str:
-    """The part of an item's identity that all items of a run share; `model` is only a name for people."""
-    return digest("picture", DRAWING, detect, msgspec.structs.replace(generate, model=""))
+def picture_digest(detect: DetectSpec | None, generate: GenerateSpec, more_detect: Sequence[DetectSpec] = ()) -> str:
+    """The part of an item's identity that all items of a run share; `model` is only a name for people.
+
+    A run with one control has the digest that it had before there could be several.
+    """
+    detects = [detect, *more_detect] if more_detect else detect
+    return digest("picture", DRAWING, detects, msgspec.structs.replace(generate, model=""))
 
 
 def item_digest(shared: str, source: str, prompt: str, negative_prompt: str, seed: int) -> str:

@@ -1,5 +1,6 @@
-"""The named models, in one table. Any other model is a base and a ControlNet, given in the recipe."""
+"""The named models, in one table. Any other model is a base and ControlNets, given in the recipe."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -20,27 +21,73 @@ class NamedModel(msgspec.Struct, frozen=True, kw_only=True):
 
     base: str  # hub id or folder
     controlnet: str
+    controlnets: Mapping[str, str] = {}  # for runs with several controls: the base's ControlNets by kind
     detector: str
     resolution: int | None  # short side in pixels; None: as large as the control image
     num_inference_steps: int = 20
     guidance_scale: float = 7.5
+    negative_prompt: str = ""
     scheduler: SchedulerName = SchedulerName.UNIPC
     licence: str
 
 
 EMBEDDED = "embedded:"  # a folder shipped with posemill, wherever it is installed: embedded:NAME
 
-MODELS = {
-    "sd15-openpose": NamedModel(
-        base="runwayml/stable-diffusion-v1-5",
-        controlnet="lllyasviel/sd-controlnet-openpose",
-        detector="openpose",
+SD15 = "runwayml/stable-diffusion-v1-5"  # as the model cards name it
+SD15_CONTROLNETS = {
+    kind: f"lllyasviel/sd-controlnet-{kind}"
+    for kind in ("openpose", "canny", "depth", "normal", "hed", "scribble", "mlsd", "seg")
+}
+
+
+SDXL = "stabilityai/stable-diffusion-xl-base-1.0"
+SDXL_CONTROLNETS = {
+    "openpose": "xinsir/controlnet-openpose-sdxl-1.0",
+    "canny": "diffusers/controlnet-canny-sdxl-1.0",
+    "depth": "diffusers/controlnet-depth-sdxl-1.0",
+}
+
+
+def _sdxl(kind: str) -> NamedModel:
+    return NamedModel(
+        base=SDXL,
+        controlnet=SDXL_CONTROLNETS[kind],
+        controlnets=SDXL_CONTROLNETS,
+        detector=kind,
+        resolution=1024,
+        num_inference_steps=30,
+        guidance_scale=5.0,
+        licence="CreativeML OpenRAIL++-M",
+    )
+
+
+def _sd15(kind: str, note: str = "") -> NamedModel:
+    return NamedModel(
+        base=SD15,
+        controlnet=SD15_CONTROLNETS[kind],
+        controlnets=SD15_CONTROLNETS,
+        detector=kind,
         resolution=None,
-        licence="CreativeML OpenRAIL-M; the OpenPose annotator is for non-commercial use only",
-    ),
+        licence=f"CreativeML OpenRAIL-M{note}",
+    )
+
+
+MODELS = {
+    "sd15-openpose": _sd15("openpose", "; the OpenPose annotator is for non-commercial use only"),
+    "sd15-canny": _sd15("canny"),
+    "sd15-depth": _sd15("depth"),
+    "sd15-normal": _sd15("normal"),
+    "sd15-hed": _sd15("hed"),
+    "sd15-scribble": _sd15("scribble"),
+    "sd15-mlsd": _sd15("mlsd"),
+    "sd15-seg": _sd15("seg"),
+    "sdxl-openpose": _sdxl("openpose"),
+    "sdxl-canny": _sdxl("canny"),
+    "sdxl-depth": _sdxl("depth"),
     "embedded": NamedModel(
         base=f"{EMBEDDED}embedded",
         controlnet=f"{EMBEDDED}embedded/controlnet",
+        controlnets={"openpose": f"{EMBEDDED}embedded/controlnet"},
         detector="openpose-thin",
         resolution=128,
         guidance_scale=3.0,

@@ -93,7 +93,7 @@ def control_key(control: str) -> str:
 
 
 def pose_key(control: str) -> str:
-    """The keypoints beside a control image; written after it."""
+    """What is known of a control image: size, keypoints, why it cannot be used. Written after the image."""
     return f"controls/{control[:2]}/{control}.json"
 
 

@@ -74,6 +74,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     posemill_version: str
     priority: Literal["low", "normal", "high"] = "normal"  # among the runs on one queue
     image_format: Literal["png", "webp"] = "png"  # both lossless
+    more_detect: tuple[DetectSpec, ...] = ()  # of the controls beyond the first
+    kinds: tuple[str, ...] = ("openpose",)  # what each control is
+
+    @property
+    def detects(self) -> tuple[DetectSpec, ...]:
+        """One specification for each control, in the order of the ControlNets."""
+        return (self.detect, *self.more_detect)
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,6 +145,17 @@ class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
     size: int  # bytes
 
 
+class ControlResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One of several control images that were made of a source."""
+
+    kind: str  # openpose, canny, depth, …
+    detector: str  # its name, and the library's version that made it
+    width: int = 0  # pixels
+    height: int = 0
+    reason: str = ""  # why it cannot be used; nothing when it can
+    control: StoredObject | None = None  # None: there was nothing to draw
+
+
 class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What became of a source in the detect stage."""
 
@@ -152,9 +170,10 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     people: int = 0
     score: float = 0.0  # mean score of the people
     detector: str = ""  # its name, and the library's version that drew the control image
-    control: StoredObject | None = None
-    pose: StoredObject | None = None
+    control: StoredObject | None = None  # of several, the first
+    pose: StoredObject | None = None  # the JSON beside it, where it holds keypoints
     seconds: float = 0.0
+    controls: list[ControlResult] = []  # all, where there are several
 
 
 class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -170,7 +189,8 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seed: int = 0
     source: int | None = None
     source_name: str = ""
-    control: str = ""  # key of the control image
+    control: str = ""  # key of the control image; of several, the first
+    controls: list[str] = []  # keys of all, where there are several
     detector: str = ""  # that made it; nothing where the control image was ready-made
     columns: dict[str, str] = {}
     image: StoredObject | None = None

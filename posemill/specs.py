@@ -1,7 +1,8 @@
 """What a stage is asked to do: every setting that changes a control image or a picture, and nothing else.
 
-Values that equal their default are left out of digests, so a new setting leaves old identities alone; a default must
-never change.
+Settings that nobody gave are left out of digests, so a new one leaves old identities alone; a default must never
+change. (msgspec leaves out what *is* the default, not what equals it: `producer/resolving.py` passes a setting that
+came later only where it differs.)
 """
 
 import msgspec
@@ -10,7 +11,7 @@ import msgspec
 class DetectSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a source image becomes a control image; part of the control image's identity."""
 
-    detector: str  # a name in workers/detectors.py
+    detector: str  # a name in posemill/controls.py
     weights: str | None = None  # hub id or local folder; None: the detector's own
     revision: str | None = None  # commit or content digest of the weights
     include_hand: bool = False
@@ -20,13 +21,38 @@ class DetectSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     min_score: float = 0.0  # people whose mean keypoint score is lower are not drawn
     limit_pixels: int = 100_000_000  # larger pictures are refused before they are decoded
     exact: bool = False  # controlnet_aux's own path through the body network, several times slower
+    low_threshold: int = 100  # of canny: an edge goes on where the gradient is at least this, ...
+    high_threshold: int = 200  # ... and begins where it is at least this
+    bg_th: float = 0.1  # of normal: what lies deeper, as a share of the nearest, is background
+    safe: bool = False  # of hed and scribble: contours in a few steps of strength
+    thr_v: float = 0.1  # of mlsd: least score of a line
+    thr_d: float = 0.1  # of mlsd: least length of a line
+
+
+class ControlNetSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One ControlNet of a pipeline, and how strongly and how long it is heeded."""
+
+    controlnet: str  # hub id or local diffusers folder
+    controlnet_revision: str | None = None  # commit or content digest
+    controlnet_conditioning_scale: float = 1.0
+    control_guidance_start: float = 0.0  # share of the steps after which it begins
+    control_guidance_end: float = 1.0  # and ends
+
+
+class LoraSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A LoRA adapter over the base."""
+
+    lora: str  # hub id, local folder or .safetensors file
+    revision: str | None = None  # commit or content digest
+    weight: float = 1.0
+    file: str | None = None  # its name in the repository or folder, where there are several
 
 
 class GenerateSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a control image and a prompt become a picture; part of every item's identity."""
 
     model: str  # the name that the recipe used, for people
-    base: str  # hub id or local diffusers folder
+    base: str  # hub id, local diffusers folder or single .safetensors file
     controlnet: str  # hub id or local diffusers folder
     base_revision: str | None = None  # commit or content digest
     controlnet_revision: str | None = None
@@ -39,3 +65,28 @@ class GenerateSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     resolution: int | None = None  # short side in pixels that the model was trained for; None: as the control
     safety_checker: bool = False
     long_prompts: str = "truncate"  # over CLIP's 77 tokens: truncate (and note it), or chunk
+    control_guidance_start: float = 0.0  # of the first ControlNet, as the three fields above
+    control_guidance_end: float = 1.0
+    more_controlnets: tuple[ControlNetSpec, ...] = ()  # beyond the first, in the order of the run's controls
+    base_config: str | None = None  # of a single file: hub id or folder with its configurations and tokenizers
+    vae: str | None = None  # hub id or local folder; None: the base's own
+    vae_revision: str | None = None
+    loras: tuple[LoraSpec, ...] = ()
+
+    @property
+    def controlnets(self) -> tuple[ControlNetSpec, ...]:
+        """All ControlNets, the first among them."""
+        first = ControlNetSpec(
+            controlnet=self.controlnet,
+            controlnet_revision=self.controlnet_revision,
+            controlnet_conditioning_scale=self.controlnet_conditioning_scale,
+            control_guidance_start=self.control_guidance_start,
+            control_guidance_end=self.control_guidance_end,
+        )
+        return (first, *self.more_controlnets)
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Every hub id, folder and file that the pipeline is made of."""
+        more = [model for model in (self.vae, self.base_config) if model]
+        return (self.base, *(net.controlnet for net in self.controlnets), *more, *(lora.lora for lora in self.loras))

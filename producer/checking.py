@@ -139,5 +139,6 @@ def _rows_of(record: BatchRecord) -> list[object]:
 
 def _objects_of(record: BatchRecord) -> Iterator[StoredObject]:
     for source in record.sources:
-        yield from (stored for stored in (source.control, source.pose) if stored)
+        several = (made.control for made in source.controls[1:])  # the first is `control`
+        yield from (stored for stored in (source.control, source.pose, *several) if stored)
     yield from (item.image for item in record.items if item.image)

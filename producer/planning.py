@@ -6,6 +6,7 @@ import msgspec
 
 from posemill.errors import RowError
 from posemill.identity import derived_seed, item_digest, picture_digest
+from posemill.models import MODELS
 from posemill.names import Stage
 from posemill.records import Item, Plan, RefusedRow, Run, ShardHeader, Slicing, Source
 from producer.prompts import fillings, parse_template
@@ -37,14 +38,18 @@ class Expander:
     def __init__(self, recipe: Recipe, run: Run) -> None:
         self._recipe = recipe
         self._templates = [parse_template(prompt) for prompt in recipe.prompts]
-        self._shared = picture_digest(run.detect, run.generate)
+        self._kinds = run.kinds
+        self._negative_prompt = negative_prompt(recipe)
+        self._shared = picture_digest(run.detect, run.generate, run.more_detect)
 
     def items(self, row: Row, source: Source, number: int | None) -> list[Item]:
         """`number` is the source's in the detect plan, or None for a ready-made control image.
 
-        Raises RowError when the row has no prompt, or its prompt names a column that nobody has.
+        Raises RowError when the row has no prompt, its prompt names a column that nobody has, or it brings a pose or
+        control image to a run that wants others.
         """
-        negative = row.negative_prompt if row.negative_prompt is not None else self._recipe.generate.negative_prompt
+        self._require_usable(row)
+        negative = row.negative_prompt if row.negative_prompt is not None else self._negative_prompt
         return [
             Item(
                 id=item_digest(self._shared, source.identity, prompt, negative, seed),
@@ -61,9 +66,16 @@ class Expander:
 
     def count(self, row: Row) -> int:
         """How many items the row makes; raises RowError as `items` does."""
+        self._require_usable(row)
         seeds = self._recipe.seeds
         images = 1 if row.seed is not None else seeds if isinstance(seeds, int) else len(seeds)
         return images * len(self._prompts(row))
+
+    def _require_usable(self, row: Row) -> None:
+        if row.control and len(self._kinds) > 1:
+            raise RowError(f"one control_image cannot be {' and '.join(self._kinds)}; give a source", place=row.place)
+        if row.source and row.source.pose is not None and self._kinds != ("openpose",):
+            raise RowError(f"a pose cannot become {' and '.join(self._kinds)}; give a source", place=row.place)
 
     def _prompts(self, row: Row) -> list[tuple[str, dict[str, str]]]:
         if row.prompt is not None:
@@ -83,6 +95,14 @@ class Expander:
         if isinstance(seeds, list):
             return seeds
         return [derived_seed(self._recipe.seed, source.identity, prompt, index) for index in range(seeds)]
+
+
+def negative_prompt(recipe: Recipe) -> str:
+    """The recipe's own; the model's where the recipe says nothing."""
+    wanted = recipe.generate
+    named = MODELS.get(wanted.model or "")
+    given = "negative_prompt" in wanted.model_fields_set
+    return wanted.negative_prompt if given or named is None else named.negative_prompt
 
 
 class Planner:

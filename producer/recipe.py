@@ -1,56 +1,30 @@
 """The recipe: what a user writes, validated at the door."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from posemill.errors import RecipeError
 from posemill.models import MODELS, SchedulerName
+from producer.control_recipe import QUEUE, ControlRecipe, DetectorSettings, DetectRecipe, Part, require_steps
 
-QUEUE = r"^[A-Za-z0-9._-]{1,100}$"
 Scalar = str | int | float | bool
+NETWORK_SETTINGS = {
+    "controlnet", "controlnet_revision", "controlnet_conditioning_scale", "control_guidance_start",
+    "control_guidance_end",
+}  # fmt: skip
 UNION_BRANCHES = ("str", "int", "float", "bool", "list[int]")  # what pydantic adds to a place, for programmers
 
 
-class Part(BaseModel):
-    """A section of a recipe; an unknown key is an error, not a silent default."""
+class LoraRecipe(Part):
+    """A LoRA adapter; one that is written as its address alone has weight 1."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DetectRecipe(Part):
-    """How poses are found; what is not given comes from the model's table row."""
-
-    detector: Literal["openpose", "openpose-thin", "keypoints"] | None = None
-    weights: str | None = None
+    lora: str
     revision: str | None = None
-    include_hand: bool = False
-    include_face: bool = False
-    detect_resolution: int = Field(default=512, ge=64, le=4096)
-    image_resolution: int = Field(default=512, ge=64, le=4096)
-    min_score: float = Field(default=0.0, ge=0, le=1)
-    min_people: int = Field(default=1, ge=1)
-    max_people: int | None = Field(default=None, ge=1)
-    limit_pixels: int = Field(default=100_000_000, ge=1)
-    exact: bool = False
-    batch_size: int = Field(default=4, ge=1, le=1000)
-    queue: str | None = Field(default=None, pattern=QUEUE)
-
-    @model_validator(mode="after")
-    def _people_fit(self) -> "DetectRecipe":
-        if self.max_people is not None and self.max_people < self.min_people:
-            raise ValueError(f"max_people {self.max_people} is below min_people {self.min_people}")
-        return self
-
-    @model_validator(mode="after")
-    def _fits_detector(self) -> "DetectRecipe":
-        if self.detector == "openpose-thin" and (self.include_hand or self.include_face):
-            raise ValueError("openpose-thin finds bodies only; use openpose for hands and faces")
-        if self.detector in ("openpose-thin", "keypoints") and self.weights:
-            raise ValueError(f"{self.detector} takes no weights")
-        return self
+    weight: float = Field(default=1.0, ge=-10, le=10)
+    file: str | None = None
 
 
 class GenerateRecipe(Part):
@@ -59,12 +33,18 @@ class GenerateRecipe(Part):
     model: str | None = None
     base: str | None = None
     base_revision: str | None = None
+    base_config: str | None = None
     controlnet: str | None = None
     controlnet_revision: str | None = None
+    vae: str | None = None
+    vae_revision: str | None = None
+    loras: list[LoraRecipe] = Field(default=[], max_length=16)
     scheduler: SchedulerName | None = None
     num_inference_steps: int | None = Field(default=None, ge=1, le=1000)
     guidance_scale: float | None = Field(default=None, ge=0, le=100)
     controlnet_conditioning_scale: float = Field(default=1.0, ge=0, le=10)
+    control_guidance_start: float = Field(default=0.0, ge=0, le=1)
+    control_guidance_end: float = Field(default=1.0, ge=0, le=1)
     negative_prompt: str = ""
     width: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
     height: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
@@ -82,10 +62,18 @@ class GenerateRecipe(Part):
             raise ValueError(f"no model is named {model!r}; there are {', '.join(MODELS)}, or give base and controlnet")
         return model
 
+    @field_validator("loras", mode="before")
+    @classmethod
+    def _addresses_alone(cls, loras: Any) -> Any:
+        if not isinstance(loras, list):
+            return loras
+        return [{"lora": lora} if isinstance(lora, str) else lora for lora in loras]
+
     @model_validator(mode="after")
-    def _fits_together(self) -> "GenerateRecipe":
-        if self.model is None and not (self.base and self.controlnet):
+    def _fits_together(self) -> Self:
+        if self.model is None and not self.base:
             raise ValueError("give a named model, or both base and controlnet")
+        require_steps(self.control_guidance_start, self.control_guidance_end)
         if (self.width is None) != (self.height is None):
             raise ValueError("give width and height together, or neither")
         return self
@@ -96,13 +84,31 @@ class Recipe(Part):
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     sources: str
-    prompts: list[str] = []
-    matrix: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = {}
+    prompts: list[str] = Field(default=[])
+    matrix: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = Field(default={})
     seeds: int | list[int] = 1
     priority: Literal["low", "normal", "high"] = "normal"
     seed: int = Field(default=0, ge=0, lt=2**63)  # where seeds given as a number of images begin
     detect: DetectRecipe = DetectRecipe()
     generate: GenerateRecipe = GenerateRecipe(model="sd15-openpose")
+    controls: list[ControlRecipe] = Field(
+        default=[], max_length=8
+    )  # several control images at once, or one with its own ControlNet
+
+    @model_validator(mode="after")
+    def _controls_stand_alone(self) -> Self:
+        """What `controls` says of each control must not be said again for all."""
+        if not self.controls:
+            if self.generate.model is None and not self.generate.controlnet:
+                raise ValueError("generate: give a named model, or both base and controlnet")
+            return self
+        twice = sorted(self.detect.model_fields_set & set(DetectorSettings.model_fields))
+        twice += sorted(self.generate.model_fields_set & NETWORK_SETTINGS)
+        if twice:
+            raise ValueError(f"with controls, each control has its own {', '.join(twice)}")
+        if len(self.controls) > 1 and any(control.detector == "keypoints" for control in self.controls):
+            raise ValueError("controls: pose files are no pictures, so `keypoints` stands alone")
+        return self
 
     @field_validator("prompts", mode="before")
     @classmethod

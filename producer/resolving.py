@@ -5,17 +5,24 @@ from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 
+import msgspec
+
 from posemill import __version__
-from posemill.errors import BadInput
+from posemill.controls import DETECTORS, DetectorRow
+from posemill.errors import BadInput, RecipeError
 from posemill.identity import digest
-from posemill.models import EMBEDDED, MODELS, SchedulerName
+from posemill.models import EMBEDDED, MODELS, SD15_CONTROLNETS, NamedModel, SchedulerName
 from posemill.names import Stage, queue_name
+from posemill.pairing import local_base, local_controlnet, mismatch
 from posemill.records import Rules, Run
-from posemill.specs import DetectSpec, GenerateSpec
+from posemill.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
+from producer.control_recipe import ControlRecipe, DetectorSettings, require_heeded
 from producer.planning import slicing
-from producer.recipe import Recipe
+from producer.recipe import GenerateRecipe, LoraRecipe, Recipe
 from producer.revisions import pinned
 
+LATER_DETECT_SETTINGS = ("low_threshold", "high_threshold", "bg_th", "safe", "thr_v", "thr_d")
+GUIDANCE_RANGE = ("control_guidance_start", "control_guidance_end")
 CARD_STEPS, CARD_GUIDANCE = 20, 7.5  # for models that are in no table, as in the model card's example
 
 
@@ -31,16 +38,21 @@ def checked_run_id(run_id: str) -> str:
 
 
 def resolve(recipe: Recipe, values: dict[str, Any], run_id: str) -> Run:
-    """Raises RecipeError when a model cannot be found."""
+    """Raises RecipeError when a model cannot be found, or a setting is one that its detector does not have."""
+    detects, kinds = _detect_specs(recipe)
+    generate = generate_spec(recipe)
+    require_pairing(generate)
     return Run(
         id=run_id,
         name=recipe.name,
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
         recipe=values,
         recipe_digest=digest(recipe.model_dump(mode="json", exclude_defaults=True)),
-        detect=_detect_spec(recipe),
-        rules=Rules(min_people=recipe.detect.min_people, max_people=recipe.detect.max_people),
-        generate=_generate_spec(recipe),
+        detect=detects[0],
+        more_detect=detects[1:],
+        kinds=kinds,
+        rules=_rules(recipe, kinds),
+        generate=generate,
         slicing={
             Stage.DETECT: slicing(recipe.detect.batch_size),
             Stage.GENERATE: slicing(recipe.generate.batch_size),
@@ -55,23 +67,56 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str) -> Run:
     )
 
 
-def _detect_spec(recipe: Recipe) -> DetectSpec:
-    wanted = recipe.detect
+def _rules(recipe: Recipe, kinds: tuple[str, ...]) -> Rules:
+    if "openpose" not in kinds and recipe.detect.model_fields_set & {"min_people", "max_people"}:
+        raise RecipeError(f"detect: min_people and max_people need a pose; {', '.join(kinds)} finds no people")
+    return Rules(min_people=recipe.detect.min_people, max_people=recipe.detect.max_people)
+
+
+def _detect_specs(recipe: Recipe) -> tuple[tuple[DetectSpec, ...], tuple[str, ...]]:
+    """How each control image is made, and of what kind it is."""
+    limit_pixels = recipe.detect.limit_pixels
+    if recipe.controls:
+        specs = (_detect_spec(control, control.detector or control.kind, limit_pixels) for control in recipe.controls)
+        return tuple(specs), tuple(control.kind for control in recipe.controls)
     named = MODELS.get(recipe.generate.model or "")
-    detector = wanted.detector or (named.detector if named else "openpose")
-    weights = (wanted.weights or "lllyasviel/ControlNet") if detector == "openpose" else None
+    expected = named.detector if named else "openpose"
+    detector = recipe.detect.detector or expected
+    kind = DETECTORS[detector].kind or DETECTORS[expected].kind
+    return (_detect_spec(recipe.detect, detector, limit_pixels),), (kind,)
+
+
+def _detect_spec(wanted: DetectorSettings, detector: str, limit_pixels: int) -> DetectSpec:
+    row = DETECTORS[detector]
+    try:
+        require_heeded(detector, wanted.model_fields_set, wanted.weights)
+    except ValueError as error:
+        raise RecipeError(f"detect: {error}") from error
+    weights = wanted.weights or row.weights
     return DetectSpec(
         detector=detector,
         weights=weights,
         revision=_detector_revision(detector, weights, wanted.revision),
-        include_hand=wanted.include_hand,
-        include_face=wanted.include_face,
+        include_hand=_switch(wanted, row, "include_hand"),
+        include_face=_switch(wanted, row, "include_face"),
         detect_resolution=wanted.detect_resolution,
         image_resolution=wanted.image_resolution,
         min_score=wanted.min_score,
-        limit_pixels=wanted.limit_pixels,
+        limit_pixels=limit_pixels,
         exact=wanted.exact,
+        **_differing(wanted, DetectSpec, LATER_DETECT_SETTINGS),
     )
+
+
+def _switch(wanted: DetectorSettings, row: DetectorRow, name: str) -> bool:
+    """As the recipe says; as is usual with the detector where it says nothing."""
+    return bool(getattr(wanted, name)) if name in wanted.model_fields_set else name in row.on
+
+
+def _differing(wanted: object, spec: type[msgspec.Struct], names: tuple[str, ...]) -> dict[str, Any]:
+    """Settings that are not the spec's default: the others must stay out of digests, where they never were."""
+    defaults = {field.name: field.default for field in msgspec.structs.fields(spec)}
+    return {name: getattr(wanted, name) for name in names if getattr(wanted, name) != defaults[name]}
 
 
 def _detector_revision(detector: str, weights: str | None, revision: str | None) -> str | None:
@@ -80,27 +125,79 @@ def _detector_revision(detector: str, weights: str | None, revision: str | None)
     return pinned(weights, revision) if weights else None
 
 
-def _generate_spec(recipe: Recipe) -> GenerateSpec:
+def generate_spec(recipe: Recipe) -> GenerateSpec:
+    """How pictures are made: the named model's row, with what the recipe says instead. Raises RecipeError."""
     wanted = recipe.generate
     named = MODELS.get(wanted.model or "")
     base = wanted.base or (named.base if named else "")
-    controlnet = wanted.controlnet or (named.controlnet if named else "")
+    first, more = _controlnets(recipe, named)
     steps = named.num_inference_steps if named else CARD_STEPS
     guidance = named.guidance_scale if named else CARD_GUIDANCE
     scheduler = named.scheduler if named else SchedulerName.UNIPC
     return GenerateSpec(
         model=wanted.model or base,
         base=base,
-        controlnet=controlnet,
+        controlnet=first.controlnet,
         base_revision=pinned(base, wanted.base_revision),
-        controlnet_revision=pinned(controlnet, wanted.controlnet_revision),
+        controlnet_revision=first.controlnet_revision,
         scheduler=str(wanted.scheduler or scheduler),
         num_inference_steps=wanted.num_inference_steps or steps,
         guidance_scale=guidance if wanted.guidance_scale is None else wanted.guidance_scale,
-        controlnet_conditioning_scale=wanted.controlnet_conditioning_scale,
+        controlnet_conditioning_scale=first.controlnet_conditioning_scale,
         width=wanted.width,
         height=wanted.height,
         resolution=wanted.resolution or (named.resolution if named else None),
         safety_checker=wanted.safety_checker,
         long_prompts=wanted.long_prompts,
+        more_controlnets=more,
+        **_differing(first, GenerateSpec, GUIDANCE_RANGE),
+        base_config=wanted.base_config,
+        vae=wanted.vae,
+        vae_revision=pinned(wanted.vae, wanted.vae_revision) if wanted.vae else None,
+        loras=tuple(_lora(lora) for lora in wanted.loras),
+    )
+
+
+def _lora(wanted: LoraRecipe) -> LoraSpec:
+    return LoraSpec(
+        lora=wanted.lora,
+        revision=pinned(wanted.lora, wanted.revision),
+        file=wanted.file,
+        **_differing(wanted, LoraSpec, ("weight",)),
+    )
+
+
+def require_pairing(spec: GenerateSpec) -> None:
+    """Raises RecipeError when a ControlNet is another family's than the base, as far as files of this machine tell."""
+    base = local_base(spec.base, spec.base_revision)
+    for net in spec.controlnets:
+        config = local_controlnet(net.controlnet, net.controlnet_revision)
+        trouble = mismatch(base, config) if base and config else None
+        if trouble:
+            raise RecipeError(f"generate: {net.controlnet} cannot be used with {spec.base}: {trouble}")
+
+
+def _controlnets(recipe: Recipe, named: NamedModel | None) -> tuple[ControlNetSpec, tuple[ControlNetSpec, ...]]:
+    """The first ControlNet and the others. Raises RecipeError when one is neither given nor in the table."""
+    if not recipe.controls:
+        model = recipe.generate.controlnet or (named.controlnet if named else "")
+        return _controlnet(recipe.generate, model), ()
+    known = named.controlnets if named else SD15_CONTROLNETS
+    found = []
+    for control in recipe.controls:
+        model = control.controlnet or known.get(control.kind, "")
+        if not model:
+            raise RecipeError(
+                f"controls: model {recipe.generate.model!r} has no ControlNet for {control.kind}; give its controlnet"
+            )
+        found.append(_controlnet(control, model))
+    return found[0], tuple(found[1:])
+
+
+def _controlnet(wanted: ControlRecipe | GenerateRecipe, model: str) -> ControlNetSpec:
+    return ControlNetSpec(
+        controlnet=model,
+        controlnet_revision=pinned(model, wanted.controlnet_revision),
+        controlnet_conditioning_scale=wanted.controlnet_conditioning_scale,
+        **_differing(wanted, ControlNetSpec, GUIDANCE_RANGE),
     )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from posemill.errors import RecipeError
 from posemill.models import EMBEDDED, local_path
+from posemill.pairing import SINGLE_FILE
 
 log = logging.getLogger(__name__)
 
@@ -15,13 +16,15 @@ CHUNK_BYTES = 1 << 20
 
 
 def pinned(model: str, revision: str | None) -> str | None:
-    """The commit or the folder's digest; the revision as given where neither can be learnt from here.
+    """The commit, or the folder's or file's digest; the revision as given where neither can be learnt from here.
 
     Workers note the commit they loaded in every record, so an unpinned run can be told afterwards.
     """
     folder = Path(local_path(model))
     if folder.is_dir():
         return folder_digest(folder)
+    if folder.is_file():
+        return _single_file_digest(folder)
     if model.startswith(EMBEDDED):
         raise RecipeError(f"{model} is not at {folder}, where it is shipped; install posemill again")
     if revision and COMMIT.fullmatch(revision):
@@ -29,6 +32,13 @@ def pinned(model: str, revision: str | None) -> str | None:
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         raise RecipeError(f"{model!r} is neither a folder on this machine nor a hub id such as owner/name")
     return _hub_commit(model, revision) or revision
+
+
+def _single_file_digest(file: Path) -> str:
+    """Digest over a file's content. Raises RecipeError for pickles, which could run code where they are loaded."""
+    if file.suffix != SINGLE_FILE:
+        raise RecipeError(f"{file} is no {SINGLE_FILE} file; convert it, pickled checkpoints are not loaded")
+    return _file_digest(file).hex()[:40]
 
 
 def folder_digest(folder: Path) -> str:

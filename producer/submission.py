@@ -87,7 +87,7 @@ def rows_of(recipe: Recipe, folder: Path, store: Store | None, allowed_hosts: Se
     """The recipe's rows, at least one; prompts are checked before anything is read."""
     for prompt in recipe.prompts:
         parse_template(prompt)
-    poses = recipe.detect.detector == "keypoints"
+    poses = any(detector.detector == "keypoints" for detector in (recipe.detect, *recipe.controls))
     found = find_rows(recipe.sources, folder, poses=poses, store=store, allowed_hosts=allowed_hosts)
     return peeked(found, recipe.sources)
 

@@ -1,4 +1,4 @@
-"""A ControlNet pipeline of the real classes with tiny random weights, written in diffusers' layout."""
+"""Pipelines of the real classes with tiny random weights, written in diffusers' layout."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,12 @@ from diffusers import (
     ControlNetModel,
     PNDMScheduler,
     StableDiffusionControlNetPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from diffusers.utils import convert_state_dict_to_diffusers
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 BLOCKS = {
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -29,33 +32,103 @@ def write_tiny_model(folder: Path) -> Path:
     unet = UNet2DConditionModel(
         sample_size=16, in_channels=4, out_channels=4, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **BLOCKS
     )
-    controlnet = ControlNetModel(in_channels=4, conditioning_embedding_out_channels=(8, 16, 16), **BLOCKS)
-    zero = (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block)
-    for layer in (*zero, controlnet.controlnet_cond_embedding.conv_out):
-        torch.nn.init.normal_(layer.weight, std=1.0)  # zero as they are made, they would ignore the control image
-    vae = AutoencoderKL(
-        block_out_channels=(16, 16, 16),
-        down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3,
-        norm_num_groups=8,
-        latent_channels=4,
-    )
-    text = CLIPTextModel(
-        CLIPTextConfig(vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4)
-    )
     pipe = StableDiffusionControlNetPipeline(
-        vae=vae,
-        text_encoder=text,
+        controlnet=_awake(ControlNetModel(in_channels=4, conditioning_embedding_out_channels=(8, 16, 16), **BLOCKS)),
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_text_config()),
         tokenizer=_tokenizer(folder),
         unet=unet,
-        controlnet=controlnet,
-        scheduler=PNDMScheduler(num_train_timesteps=1000, beta_schedule="scaled_linear", skip_prk_steps=True),
+        scheduler=_scheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
     pipe.save_pretrained(folder, safe_serialization=True)
     return folder
+
+
+def write_tiny_controlnet(folder: Path, seed: int) -> Path:
+    """Another ControlNet for the same base."""
+    torch.manual_seed(seed)
+    _awake(ControlNetModel(in_channels=4, conditioning_embedding_out_channels=(8, 16, 16), **BLOCKS)).save_pretrained(
+        folder
+    )
+    return folder
+
+
+def write_tiny_sdxl(folder: Path) -> Path:
+    """As write_tiny_model, with two text encoders and time ids; the base is saved without its ControlNet."""
+    torch.manual_seed(8)
+    extra = {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 8,
+        "projection_class_embeddings_input_dim": 6 * 8 + 32,
+        "use_linear_projection": True,
+    }
+    blocks = BLOCKS | {"cross_attention_dim": 64} | extra
+    unet = UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **blocks
+    )
+    StableDiffusionXLPipeline(
+        vae=_vae(),
+        text_encoder=CLIPTextModel(_text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(projection_dim=32)),
+        tokenizer=_tokenizer(folder),
+        tokenizer_2=_tokenizer(folder),
+        unet=unet,
+        scheduler=_scheduler(),
+    ).save_pretrained(folder, safe_serialization=True)
+    net = ControlNetModel(in_channels=4, conditioning_embedding_out_channels=(8, 16, 16), **blocks)
+    _awake(net).save_pretrained(folder / "controlnet")
+    return folder
+
+
+def write_tiny_lora(folder: Path, model: Path) -> Path:
+    """A LoRA adapter for the UNet of write_tiny_model's base, strong enough to be seen."""
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    torch.manual_seed(9)
+    unet = UNet2DConditionModel.from_pretrained(model / "unet")
+    unet.add_adapter(LoraConfig(r=4, init_lora_weights=False, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+    StableDiffusionPipeline.save_lora_weights(
+        folder, unet_lora_layers=convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    )
+    return folder
+
+
+def write_tiny_vae(folder: Path) -> Path:
+    torch.manual_seed(10)
+    _vae().save_pretrained(folder)
+    return folder
+
+
+def _awake(controlnet: ControlNetModel) -> ControlNetModel:
+    """Zero as they are made, its last layers would ignore the control image."""
+    zero = (*controlnet.controlnet_down_blocks, controlnet.controlnet_mid_block)
+    for layer in (*zero, controlnet.controlnet_cond_embedding.conv_out):
+        torch.nn.init.normal_(layer.weight, std=1.0)
+    return controlnet
+
+
+def _vae() -> AutoencoderKL:
+    return AutoencoderKL(
+        block_out_channels=(16, 16, 16),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        norm_num_groups=8,
+        latent_channels=4,
+    )
+
+
+def _text_config(**more: int) -> CLIPTextConfig:
+    return CLIPTextConfig(
+        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, **more
+    )
+
+
+def _scheduler() -> PNDMScheduler:
+    return PNDMScheduler(num_train_timesteps=1000, beta_schedule="scaled_linear", skip_prk_steps=True)
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:

@@ -16,7 +16,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
 
     prompts: Sequence[str]
     negative_prompts: Sequence[str]
-    controls: Sequence[Image.Image]
+    controls: Sequence[Image.Image]  # of the first ControlNet
+    more_controls: Sequence[Sequence[Image.Image]] = ()  # for each further ControlNet, one such list
     seeds: Sequence[int]
     size: tuple[int, int]  # width and height, pixels
     fill_to: int = 0  # images that the call is filled up to where shapes are compiled

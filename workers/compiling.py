@@ -29,6 +29,7 @@ def filled(call: Call) -> Call:
         prompts=_repeated(call.prompts, missing),
         negative_prompts=_repeated(call.negative_prompts, missing),
         controls=_repeated(call.controls, missing),
+        more_controls=[_repeated(controls, missing) for controls in call.more_controls],
         seeds=_repeated(call.seeds, missing),
     )
 

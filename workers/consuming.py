@@ -14,7 +14,7 @@ from posemill.ledger import Ledger, open_ledger
 from posemill.names import Stage, queue_name
 from posemill.redis_safety import require_safe_redis
 from posemill.settings import Settings, worker_id
-from posemill.specs import GenerateSpec
+from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store, open_store, require_conditional_writes
 from posemill.window import queue_length
 from workers.calls import Pipeline
@@ -108,24 +108,31 @@ def make_stage_work(
     """The stage's own part; only the libraries that it needs are imported."""
     if stage is Stage.DETECT:
         from workers.detect import DetectWork
-        from workers.detectors import load_detector
+        from workers.detectors import Detector, load_detector
         from workers.placement import choose_device
 
         device = choose_device(settings.device)
-        return DetectWork(store, slices, settings, load_detector=lambda spec: load_detector(spec, device=device))
+
+        def load_one(spec: DetectSpec) -> Detector:
+            require_allowed_folders((spec.weights,) if spec.weights else (), settings.model_folders)
+            return load_detector(spec, device=device)
+
+        return DetectWork(store, slices, settings, load_detector=load_one)
     from workers.fitting import FittingSizes
     from workers.generate import GenerateWork
-    from workers.pipelines import load_pipeline
+    from workers.pipelines import Loader
     from workers.placement import choose_placement
 
     placement = choose_placement(settings)
+    loader = Loader(placement)
 
     def load(spec: GenerateSpec) -> Pipeline:
-        require_allowed_folders((spec.base, spec.controlnet), settings.model_folders)
-        return load_pipeline(spec, placement)
+        require_allowed_folders(spec.models, settings.model_folders)
+        return loader.load(spec)
 
     fitting = FittingSizes(ledger, card=placement.card)
-    return GenerateWork(store, slices, settings, load_pipeline=load, fitting=fitting)
+    free_bytes = loader.free_bytes if loader.shares else None
+    return GenerateWork(store, slices, settings, load_pipeline=load, fitting=fitting, free_bytes=free_bytes)
 
 
 def _celery_arguments(stage: Stage, queue: str, settings: Settings) -> list[str]:

@@ -1,38 +1,40 @@
-"""The detect stage: source image to control image and keypoints, each kept under its content's digest."""
+"""The detect stage: source image to control images and keypoints, each kept under its content's digest."""
 
 import time
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
+from posemill.controls import DETECTORS
 from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault
 from posemill.identity import control_digest, sha256
-from posemill.names import Stage, control_key, pose_key
-from posemill.poses import Pose, from_openpose_json, to_openpose_json
-from posemill.records import BatchRecord, Outcome, Run, Source, SourceResult, StoredObject
+from posemill.names import Stage
+from posemill.records import BatchRecord, ControlResult, Outcome, Rules, Run, Source, SourceResult
 from posemill.settings import Settings
 from posemill.specs import DetectSpec
 from posemill.storage import Store, get_unchanged
 from posemill.web import fetch
+from workers.content import Content
+from workers.control_store import ControlStore, Known
 from workers.detectors import Detection, Detector, reject_reason
-from workers.pngs import encode_png
 from workers.provenance import struct_values, versions
 from workers.slices import Slices
 
-KEPT_DETECTORS = 2  # loaded at once: one network, and the one that only draws
-LIBRARIES = ("controlnet_aux", "torch", "opencv-python-headless", "numpy", "Pillow")
+KEPT_DETECTORS = 8  # loaded at once: those of a run with many controls
+LIBRARIES = (
+    "controlnet_aux", "torch", "transformers", "rtmlib", "onnxruntime", "opencv-python-headless", "numpy", "Pillow",
+)  # fmt: skip
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """A control image and its keypoints as they are stored."""
+class Part(msgspec.Struct, kw_only=True):
+    """One control of a source on its way through the stage."""
 
-    pose: Pose
-    size: tuple[int, int]  # width and height of the control image
-    detector: str  # that drew it, with the library's version
-    keypoints: StoredObject
-    drawn: StoredObject | None  # None: nobody to draw
+    spec: DetectSpec
+    control: str  # digest
+    known: Known | None = None  # the control image exists already
+    detection: Detection | None = None
 
 
 class Looked(msgspec.Struct, kw_only=True):
@@ -41,11 +43,9 @@ class Looked(msgspec.Struct, kw_only=True):
     number: int
     source: Source
     result: SourceResult | None = None  # known already: kept from before, or failed
-    content: bytes = b""
+    content: Content | None = None
     source_sha256: str = ""
-    control: str = ""  # digest
-    known: Known | None = None  # the control image exists already
-    detection: Detection | None = None
+    parts: list[Part] = []  # one for each control, in the run's order
     seconds: float = 0.0
 
 
@@ -60,8 +60,13 @@ class DetectWork:
         self._store = store
         self._slices = slices
         self._settings = settings
+        self._controls = ControlStore(store, png_compress_level=settings.png_compress_level)
         self._load_detector = load_detector
-        self._detectors: dict[DetectSpec, Detector] = {}
+        self._detectors: OrderedDict[DetectSpec, Detector] = OrderedDict()
+
+    @property
+    def resident(self) -> list[str]:
+        return [spec.detector for spec in list(self._detectors)]
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[Looked]:
         results = kept.sources if kept else []
@@ -70,25 +75,29 @@ class DetectWork:
         return [self._load_source(run, number, source, done.get(number)) for number, source in sources.items()]
 
     def compute(self, run: Run, loaded: list[Looked]) -> list[Looked]:
-        together: dict[DetectSpec, list[Looked]] = defaultdict(list)
+        """Control by control, each for all sources together; a source that one of them rejects is left at that."""
+        for place in range(len(run.detects)):
+            together: dict[DetectSpec, list[Looked]] = defaultdict(list)
+            for looked in loaded:
+                if looked.result is None and looked.parts[place].known is None and not rejection(looked, run):
+                    together[looked.parts[place].spec].append(looked)
+            for spec, rows in together.items():
+                self._detect(spec, place, rows)
         for looked in loaded:
-            if not (looked.result or looked.known):
-                together[spec_for(looked.source, run.detect)].append(looked)
-        for spec, rows in together.items():
-            self._detect(spec, rows)
+            looked.content = None  # a decoded picture is large, and saving needs none
         return loaded
 
-    def _detect(self, spec: DetectSpec, rows: list[Looked]) -> None:
+    def _detect(self, spec: DetectSpec, place: int, rows: list[Looked]) -> None:
         detector = self._detector(spec)
         begun = time.monotonic()
-        detections = detector.detect([looked.content for looked in rows])
+        detections = detector.detect([looked.content for looked in rows if looked.content])
         seconds = (time.monotonic() - begun) / len(rows)
         for looked, detection in zip(rows, detections, strict=True):
-            looked.seconds = seconds
+            looked.seconds += seconds
             if isinstance(detection, BadInput):
                 looked.result = _failed(looked.number, looked.source, detection)
             else:
-                looked.detection = detection
+                looked.parts[place].detection = detection
 
     def save(self, run: Run, computed: list[Looked]) -> list[SourceResult]:
         return [looked.result or self._result(run, looked) for looked in computed]
@@ -98,86 +107,104 @@ class DetectWork:
         return [_failed(number, source, error) for number, source in sources.items()]
 
     def made_with(self, run: Run) -> dict[str, Any]:
-        return {"detect": struct_values(run.detect), "versions": versions(*LIBRARIES)}
+        more = {"more_detect": [struct_values(spec) for spec in run.more_detect]} if run.more_detect else {}
+        return {"detect": struct_values(run.detect), **more, "versions": versions(*LIBRARIES)}
 
     def _detector(self, spec: DetectSpec) -> Detector:
         if spec not in self._detectors:
             if len(self._detectors) >= KEPT_DETECTORS:
-                self._detectors.clear()
+                self._detectors.popitem(last=False)
             try:
                 self._detectors[spec] = self._load_detector(spec)
             except RecipeError as error:
                 raise RunFault(str(error)) from error
+        self._detectors.move_to_end(spec)
         return self._detectors[spec]
-
-    def _described(self, source: Source, run: Run) -> str:
-        library = versions("controlnet_aux").get("controlnet_aux", "")
-        return f"{spec_for(source, run.detect).detector}, controlnet_aux {library}"
 
     def _load_source(self, run: Run, number: int, source: Source, kept: SourceResult | None) -> Looked:
         looked = Looked(number=number, source=source, result=kept)
         if kept:
             return looked
         try:
-            looked.content = read_source(self._store, source, self._settings.hosts)
+            content = read_source(self._store, source, self._settings.hosts)
         except (NotFound, BadInput) as error:
             looked.result = _failed(number, source, error)
             return looked
-        looked.source_sha256 = sha256(looked.content)
-        looked.control = control_digest(looked.source_sha256, spec_for(source, run.detect))
-        looked.known = self._known(looked.control)
+        looked.content = Content(content, limit_pixels=run.detect.limit_pixels)
+        looked.source_sha256 = sha256(content)
+        for wanted in run.detects:
+            spec = spec_for(source, wanted)
+            control = control_digest(looked.source_sha256, spec)
+            looked.parts.append(Part(spec=spec, control=control, known=self._controls.known(control)))
         return looked
 
-    def _known(self, control: str) -> Known | None:
-        """What an earlier batch, of this or another run, made of the same bytes."""
-        try:
-            content = self._store.get(pose_key(control))
-        except NotFound:
-            return None
-        keypoints, drawn = self._store.head(pose_key(control)), self._store.head(control_key(control))
-        document = msgspec.json.decode(content)
-        pose = from_openpose_json(document)
-        if keypoints is None or (pose.people and drawn is None):
-            return None
-        size = (document.get("control_width", 0), document.get("control_height", 0))
-        detector = document.get("detector", "")
-        return Known(pose=pose, size=size, detector=detector, keypoints=keypoints, drawn=drawn)
-
-    def _write(self, control: str, detection: Detection, detector: str) -> Known:
-        """Store the control image, then its keypoints. Nobody in the picture: keypoints alone, no black image."""
-        pose, size, drawn = detection.pose, detection.control.size, None
-        if pose.people:
-            content = encode_png(detection.control, compress_level=self._settings.png_compress_level)
-            drawn, _ = self._store.put_if_absent(control_key(control), content, content_type="image/png")
-        made = {"control_width": size[0], "control_height": size[1], "detector": detector}
-        document = to_openpose_json(pose) | made
-        keypoints, _ = self._store.put_if_absent(
-            pose_key(control), msgspec.json.encode(document), content_type="application/json"
-        )
-        return Known(pose=pose, size=size, detector=detector, keypoints=keypoints, drawn=drawn)
-
     def _result(self, run: Run, looked: Looked) -> SourceResult:
-        known = looked.known
-        if known is None:
-            assert looked.detection is not None
-            known = self._write(looked.control, looked.detection, self._described(looked.source, run))
-        people = known.pose.people
-        reason = reject_reason(known.pose, min_people=run.rules.min_people, max_people=run.rules.max_people)
+        made = [self._stored(part) for part in looked.parts if part.known or part.detection]
+        place, reason = rejection(looked, run) or (0, "")
+        posed = next((known for known in made if known.pose), None)
+        people = posed.pose.people if posed and posed.pose else ()
+        several = len(run.detects) > 1
         return SourceResult(
             source=looked.number,
             name=looked.source.name,
             outcome=Outcome.REJECTED if reason else Outcome.DONE,
-            reason=reason or "",
+            reason=reason,
+            message=f"its {run.kinds[place]} control: {reason}" if reason and several else "",
             source_sha256=looked.source_sha256,
-            width=known.size[0],
-            height=known.size[1],
+            width=made[0].size[0],
+            height=made[0].size[1],
             people=len(people),
             score=round(sum(person.score for person in people) / max(1, len(people)), 4),
-            detector=known.detector,
-            control=known.drawn,
-            pose=known.keypoints,
+            detector="; ".join(known.detector for known in made),
+            control=made[0].drawn,
+            pose=posed.note if posed else None,
             seconds=round(looked.seconds, 4),
+            controls=_control_results(run, looked, made) if several else [],
         )
+
+    def _stored(self, part: Part) -> Known:
+        if part.known:
+            return part.known
+        assert part.detection is not None
+        return self._controls.write(part.control, part.detection, described(part.spec))
+
+
+def described(spec: DetectSpec) -> str:
+    """A detector's name with the version of the library that does its work."""
+    library = DETECTORS[spec.detector].library
+    return f"{spec.detector}, {library} {versions(library).get(library, '')}"
+
+
+def rejection(looked: Looked, run: Run) -> tuple[int, str] | None:
+    """The first control, by its place, that is known not to be usable, and why; None while there is none."""
+    for place, part in enumerate(looked.parts):
+        made = part.known or part.detection
+        if made and (reason := why_unusable(made, run.rules)):
+            return place, reason
+    return None
+
+
+def why_unusable(made: Known | Detection, rules: Rules) -> str:
+    """Why a control image is not used, as a stable word; nothing when it is."""
+    if made.pose is None:
+        return made.reason
+    return reject_reason(made.pose, min_people=rules.min_people, max_people=rules.max_people) or ""
+
+
+def _control_results(run: Run, looked: Looked, made: list[Known]) -> list[ControlResult]:
+    """What became of each control that was looked for, in the run's order."""
+    kinds = [kind for kind, part in zip(run.kinds, looked.parts, strict=True) if part.known or part.detection]
+    return [
+        ControlResult(
+            kind=kind,
+            detector=known.detector,
+            width=known.size[0],
+            height=known.size[1],
+            reason=why_unusable(known, run.rules),
+            control=known.drawn,
+        )
+        for kind, known in zip(kinds, made, strict=True)
+    ]
 
 
 def spec_for(source: Source, spec: DetectSpec) -> DetectSpec:

@@ -1,19 +1,17 @@
-"""The table of detectors: how a name in a recipe becomes something that turns source bytes into a pose."""
+"""What a detector is, and how a name in a recipe becomes one. The table of names is `posemill/controls.py`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from importlib import import_module
+from typing import Protocol, TypeVar
 
-import msgspec
 from PIL import Image
 
+from posemill.controls import DETECTORS
 from posemill.errors import BadInput, RecipeError, RunFault
-from posemill.poses import Pose, PoseFormatError, from_openpose_json
+from posemill.poses import Pose
 from posemill.specs import DetectSpec
-from workers.pictures import decode_picture
-
-if TYPE_CHECKING:
-    from workers.openpose import Openpose
+from workers.content import Content
 
 T = TypeVar("T")
 
@@ -22,56 +20,42 @@ T = TypeVar("T")
 class Detection:
     """What a detector makes of one source."""
 
-    pose: Pose  # only people whose score reaches the spec's min_score
-    control: Image.Image  # black when nobody is left: ask `reject_reason` before using it
+    control: Image.Image  # says nothing when there is a reason, or nobody in the pose: ask before using it
     source_size: tuple[int, int]  # width and height in pixels, upright
+    reason: str = ""  # why the control image cannot be used, as a stable word; nothing when it can
+    pose: Pose | None = None  # of detectors that find people: those whose score reaches the spec's min_score
 
 
 class Detector(Protocol):
-    """Sources' bytes to a Detection each, or to why there is none; one thread at a time."""
+    """Sources to a Detection each, or to why there is none; one thread at a time."""
 
-    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]: ...
-
-
-class NetworkDetector:
-    """Finds people in pictures with an OpenPose network."""
-
-    def __init__(self, openpose: "Openpose", spec: DetectSpec) -> None:
-        self.openpose = openpose
-        self._spec = spec
-
-    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]:
-        pictures = each_alone(self._decode, sources)
-        seen = [picture for picture in pictures if not isinstance(picture, BadInput)]
-        poses = iter(self.openpose.detect(seen, self._spec))
-        return [
-            picture if isinstance(picture, BadInput) else self._detection(picture, next(poses)) for picture in pictures
-        ]
-
-    def _decode(self, source: bytes) -> Image.Image:
-        return decode_picture(source, limit_pixels=self._spec.limit_pixels)
-
-    def _detection(self, picture: Image.Image, found: Pose) -> Detection:
-        pose = without_faint_people(found, self._spec.min_score)
-        return Detection(pose=pose, control=_draw(pose, self._spec), source_size=picture.size)
+    def detect(self, sources: Sequence[Content]) -> list[Detection | BadInput]: ...
 
 
-class KeypointsDetector:
-    """Draws ready-made poses: its sources are OpenPose JSON, not pictures."""
+class EachPicture:
+    """A detector that makes a control image of one picture at a time."""
 
-    def __init__(self, spec: DetectSpec) -> None:
-        self._spec = spec
+    def __init__(self, make: Callable[[Image.Image], Image.Image], *, reason: str, least_contrast: int = 1) -> None:
+        """`reason` is why a control image in which all is alike, but for less than `least_contrast`, is rejected."""
+        self.make = make
+        self._reason = reason
+        self._least_contrast = least_contrast
 
-    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]:
+    def detect(self, sources: Sequence[Content]) -> list[Detection | BadInput]:
         return each_alone(self._detection, sources)
 
-    def _detection(self, source: bytes) -> Detection:
-        pose = without_faint_people(read_pose(source), self._spec.min_score)
-        control = _draw(_on_control_canvas(pose, self._spec.image_resolution), self._spec)
-        return Detection(pose=pose, control=control, source_size=(pose.width, pose.height))
+    def _detection(self, source: Content) -> Detection:
+        control = self.make(source.picture)
+        reason = self._reason if contrast(control) < self._least_contrast else ""
+        return Detection(control=control, source_size=source.picture.size, reason=reason)
 
 
-def each_alone(make: Callable[[bytes], T], sources: Sequence[bytes]) -> list[T | BadInput]:
+def contrast(picture: Image.Image) -> int:
+    """The largest difference between two pixels in one channel, 0..255."""
+    return max(int(most) - int(least) for least, most in picture.convert("RGB").getextrema())  # type: ignore[misc]
+
+
+def each_alone(make: Callable[[Content], T], sources: Sequence[Content]) -> list[T | BadInput]:
     """What is made of each source, or the error that says what is wrong with it."""
     made: list[T | BadInput] = []
     for source in sources:
@@ -80,21 +64,6 @@ def each_alone(make: Callable[[bytes], T], sources: Sequence[bytes]) -> list[T |
         except BadInput as error:
             made.append(error)
     return made
-
-
-def read_pose(source: bytes) -> Pose:
-    """The pose in the bytes of an OpenPose JSON file."""
-    try:
-        document = msgspec.json.decode(source)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise PoseFormatError(f"the pose file is not JSON ({error})") from error
-    return from_openpose_json(document)
-
-
-def without_faint_people(pose: Pose, min_score: float) -> Pose:
-    """The pose without the people whose score is lower than min_score."""
-    people = tuple(person for person in pose.people if person.score >= min_score)
-    return msgspec.structs.replace(pose, people=people)
 
 
 def reject_reason(pose: Pose, *, min_people: int, max_people: int | None) -> str | None:
@@ -109,68 +78,20 @@ def reject_reason(pose: Pose, *, min_people: int, max_people: int | None) -> str
     return None
 
 
-def _on_control_canvas(pose: Pose, resolution: int) -> Pose:
-    """The same pose on a canvas as large as its control image, so that lines keep their usual width."""
-    from workers.openpose import control_size
-
-    width, height = control_size(pose.width, pose.height, resolution)
-    return msgspec.structs.replace(pose, width=width, height=height)
-
-
-def _draw(pose: Pose, spec: DetectSpec) -> Image.Image:
-    from workers.openpose import draw
-
-    return draw(
-        pose,
-        resolution=spec.image_resolution,
-        include_hand=spec.include_hand,
-        include_face=spec.include_face,
-    )
-
-
-def _build_openpose(spec: DetectSpec, device: str) -> Detector:
-    from workers.openpose import load_openpose
-
-    return NetworkDetector(load_openpose(spec.weights, spec.revision, device=device, exact=spec.exact), spec)
-
-
-def _build_openpose_thin(spec: DetectSpec, device: str) -> Detector:
-    _refuse_weights(spec)
-    if spec.include_hand or spec.include_face:
-        raise RecipeError(
-            "detector 'openpose-thin' finds bodies only; use detector 'openpose', or set include_hand and"
-            " include_face to false"
-        )
-    from workers.openpose import load_openpose_thin
-
-    return NetworkDetector(load_openpose_thin(device=device, exact=spec.exact), spec)
-
-
-def _build_keypoints(spec: DetectSpec, device: str) -> Detector:
-    _refuse_weights(spec)
-    return KeypointsDetector(spec)
-
-
-def _refuse_weights(spec: DetectSpec) -> None:
-    if spec.weights is not None:
-        raise RecipeError(f"detector {spec.detector!r} takes no weights; remove weights: {spec.weights}")
-
-
-DETECTORS: dict[str, Callable[[DetectSpec, str], Detector]] = {
-    "openpose": _build_openpose,  # body, hands and face; the model card's weights unless others are given
-    "openpose-thin": _build_openpose_thin,  # body only; 8 MB that ship with posemill
-    "keypoints": _build_keypoints,  # no network: sources are OpenPose JSON
-}
-
-
 def load_detector(spec: DetectSpec, *, device: str = "cpu") -> Detector:
-    """The detector that the spec names, with its weights on the device: "cpu", "cuda" or "cuda:1"."""
-    build = DETECTORS.get(spec.detector)
-    if build is None:
+    """The detector that the spec names, with its weights on the device: "cpu", "cuda" or "cuda:1".
+
+    Raises RecipeError when the spec cannot be met, RunFault when weights or libraries are missing.
+    """
+    row = DETECTORS.get(spec.detector)
+    if row is None:
         raise RecipeError(f"no detector is called {spec.detector!r}; there are {', '.join(DETECTORS)}")
+    if spec.weights is not None and not row.takes_weights:
+        raise RecipeError(f"detector {spec.detector!r} takes no weights; remove weights: {spec.weights}")
     if device != "cpu":
         _check_device(device)
-    return build(spec, device)
+    detector: Detector = import_module(f"workers.annotators.{row.family}").build(spec, device)
+    return detector
 
 
 def _check_device(device: str) -> None:

@@ -1,6 +1,5 @@
 """The generate stage: control images and prompts to pictures, a pipeline call for each size in a batch."""
 
-import io
 import logging
 import time
 from collections import defaultdict
@@ -18,11 +17,11 @@ from posemill.names import RunKeys, Stage
 from posemill.records import BatchRecord, Item, ItemResult, Outcome, Run, SourceResult
 from posemill.settings import Settings
 from posemill.specs import GenerateSpec
-from posemill.storage import Store, get_unchanged
+from posemill.storage import Store
 from workers.calls import Call, Pictures, Pipeline
-from workers.detect import read_source
+from workers.control_images import ControlImages
 from workers.fitting import FittingSizes
-from workers.pictures import decode_picture
+from workers.kept_pipelines import KeptPipelines
 from workers.pngs import encode_png, image_texts, to_image
 from workers.provenance import struct_values, versions
 from workers.sizes import fitted, picture_size
@@ -42,8 +41,8 @@ class Wanted(msgspec.Struct, kw_only=True):
     item: Item
     source: SourceResult | None = None
     result: ItemResult | None = None  # known already: kept from before, or nothing to draw from
-    control: Image.Image | None = None
-    control_name: str = ""
+    controls: list[Image.Image] = []  # one for each ControlNet
+    control_names: list[str] = []
     size: tuple[int, int] = (0, 0)
     pixels: NDArray[np.float32] | None = None
     unsafe: bool = False
@@ -65,13 +64,17 @@ class GenerateWork:
         *,
         load_pipeline: Callable[[GenerateSpec], Pipeline],
         fitting: FittingSizes | None = None,
+        free_bytes: Callable[[], int] | None = None,
     ) -> None:
         self._store = store
         self._slices = slices
         self._settings = settings
-        self._load_pipeline = load_pipeline
-        self._pipelines: dict[GenerateSpec, Pipeline] = {}
+        self._pipelines = KeptPipelines(load_pipeline, free_bytes=free_bytes)
         self._fitting = fitting or FittingSizes()
+
+    @property
+    def resident(self) -> list[str]:
+        return self._pipelines.names
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[Wanted]:
         results = kept.items if kept else []
@@ -80,9 +83,9 @@ class GenerateWork:
         numbers = {item.source for item in items if item.source is not None and item.id not in done}
         sources = self._slices.detected(run, numbers) if numbers else {}
         wanted = [Wanted(item=item, source=_of(sources, item.source), result=done.get(item.id)) for item in items]
-        controls: dict[str, Image.Image] = {}
+        images = ControlImages(self._store, self._settings.hosts, limit_pixels=run.detect.limit_pixels)
         for entry in wanted:
-            self._load_control(run, entry, controls)
+            _load_controls(run, entry, images)
         return wanted
 
     def compute(self, run: Run, loaded: list[Wanted]) -> list[Wanted]:
@@ -107,42 +110,11 @@ class GenerateWork:
         return {
             "generate": struct_values(run.generate),
             "detect": struct_values(run.detect),
+            **({"more_detect": [struct_values(spec) for spec in run.more_detect]} if run.more_detect else {}),
             **(pipeline.made_with if pipeline else {}),
             "batch_size": run.slicing[Stage.GENERATE].batch_size,
             "versions": versions(*LIBRARIES),
         }
-
-    def _load_control(self, run: Run, entry: Wanted, controls: dict[str, Image.Image]) -> None:
-        """Give the entry its control image and size, or the result that says why it has none."""
-        item, source = entry.item, entry.source
-        if entry.result:
-            return
-        if source and source.outcome is not Outcome.DONE:
-            message = source.message or f"{source.name}: {source.reason}"
-            entry.result = _without_image(item, source.outcome, source.reason, message, source)
-            return
-        try:
-            entry.control_name, control = self._read_control(run, entry, controls)
-        except (NotFound, BadInput) as error:
-            entry.result = _without_image(item, Outcome.FAILED, error.code, str(error), source)
-            return
-        entry.size = picture_size(control.size, run.generate)
-        entry.control = fitted(control, entry.size)
-
-    def _read_control(self, run: Run, entry: Wanted, controls: dict[str, Image.Image]) -> tuple[str, Image.Image]:
-        if entry.source and entry.source.control:
-            name = entry.source.control.key
-            if name not in controls:
-                content = get_unchanged(self._store, name, entry.source.control.sha256)
-                controls[name] = Image.open(io.BytesIO(content)).convert("RGB")
-            return name, controls[name]
-        ready_made = entry.item.control
-        assert ready_made is not None
-        name = ready_made.key or ready_made.uri or ""
-        if name not in controls:
-            content = read_source(self._store, ready_made, self._settings.hosts)
-            controls[name] = decode_picture(content, limit_pixels=run.detect.limit_pixels)
-        return name, controls[name]
 
     def _compute_group(self, run: Run, size: tuple[int, int], group: list[Wanted]) -> None:
         """Make a group's pictures in calls as large as fit; a call that does not fit is halved."""
@@ -152,22 +124,17 @@ class GenerateWork:
             part = group[start : start + most]
             begun = time.monotonic()
             try:
-                pictures = self._pipeline(spec)(_call(part, size, fill_to=min(most, planned)), spec)
+                pictures = self._pipelines.of(spec)(_call(part, size, fill_to=min(most, planned)), spec)
             except OutOfMemory:
-                if len(part) == 1:
-                    raise
-                fewer = len(part) // 2
-                self._fitting.note(spec, size, fewer)
-                log.warning("%d images of %s do not fit on the device; going on with %d", len(part), size, fewer)
+                if not self._pipelines.drop_others(spec):
+                    if len(part) == 1:
+                        raise
+                    fewer = len(part) // 2
+                    self._fitting.note(spec, size, fewer)
+                    log.warning("%d images of %s do not fit on the device; going on with %d", len(part), size, fewer)
                 self._compute_group(run, size, group[start:])
                 return
             _hand_out(pictures, part, time.monotonic() - begun)
-
-    def _pipeline(self, spec: GenerateSpec) -> Pipeline:
-        if spec not in self._pipelines:
-            self._pipelines.clear()
-            self._pipelines[spec] = self._load_pipeline(spec)
-        return self._pipelines[spec]
 
     def _save_item(self, run: Run, entry: Wanted, made_with: dict[str, Any]) -> ItemResult:
         item, pixels = entry.item, entry.pixels
@@ -190,7 +157,8 @@ class GenerateWork:
             seed=item.seed,
             source=item.source,
             source_name=entry.source.name if entry.source else (item.control.name if item.control else ""),
-            control=entry.control_name,
+            control=entry.control_names[0],
+            controls=entry.control_names if len(entry.control_names) > 1 else [],
             detector=detector,
             columns=item.columns,
             image=image,
@@ -222,6 +190,25 @@ def unusable(pixels: NDArray[np.float32], *, unsafe: bool = False) -> str:
     return "black" if pixels.max() < BLACK else ""
 
 
+def _load_controls(run: Run, entry: Wanted, images: ControlImages) -> None:
+    """Give the entry its control images and size, or the result that says why it has none."""
+    item, source = entry.item, entry.source
+    if entry.result:
+        return
+    if source and source.outcome is not Outcome.DONE:
+        message = source.message or f"{source.name}: {source.reason}"
+        entry.result = _without_image(item, source.outcome, source.reason, message, source)
+        return
+    try:
+        named = images.of(item, source)
+    except (NotFound, BadInput) as error:
+        entry.result = _without_image(item, Outcome.FAILED, error.code, str(error), source)
+        return
+    entry.size = picture_size(named[0][1].size, run.generate)
+    entry.control_names = [name for name, _ in named]
+    entry.controls = [fitted(control, entry.size) for _, control in named]
+
+
 def _of(sources: dict[int, SourceResult], number: int | None) -> SourceResult | None:
     return None if number is None else sources.get(number)
 
@@ -230,7 +217,8 @@ def _call(part: list[Wanted], size: tuple[int, int], *, fill_to: int) -> Call:
     return Call(
         prompts=[entry.item.prompt for entry in part],
         negative_prompts=[entry.item.negative_prompt for entry in part],
-        controls=[entry.control for entry in part if entry.control],
+        controls=[entry.controls[0] for entry in part],
+        more_controls=list(zip(*(entry.controls[1:] for entry in part), strict=True)),
         seeds=[entry.item.seed for entry in part],
         size=size,
         fill_to=fill_to,

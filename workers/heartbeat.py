@@ -49,6 +49,7 @@ class Heartbeat:
                 "stage": self._stage,
                 "batches": self._worker.finished,
                 "leases": len(self._keeper.held),
+                "resident": self._worker.resident,
                 "queued": queue_length(self._ledger.redis, self._queue),
                 "idle_seconds": round(time.monotonic() - self._worker.stepped, 1),
             },

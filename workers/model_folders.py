@@ -12,7 +12,7 @@ def require_allowed_folders(models: Iterable[str], allowed: str) -> None:
     folders = [Path(folder).resolve() for folder in allowed.split(":") if folder]
     for model in models:
         path = Path(local_path(model))
-        is_local = path.is_dir() or path.is_absolute()
+        is_local = path.exists() or path.is_absolute()
         if not folders or model.startswith(EMBEDDED) or not is_local:
             continue
         if not any(path.resolve().is_relative_to(folder) for folder in folders):

@@ -1,40 +1,31 @@
-"""diffusers' ControlNet pipeline: the only file that imports diffusers."""
+"""A resident pipeline: how it is called, and how it is placed on its device."""
 
+import gc
 import logging
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import numpy as np
 import torch
-from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 
 from posemill.errors import OutOfMemory, RunFault
-from posemill.models import SchedulerName, local_path
 from posemill.specs import GenerateSpec
 from workers.calls import Call, Pictures
 from workers.compiling import compile_networks, filled
 from workers.long_prompts import chunks_needed, is_too_long
+from workers.model_loading import Models
 from workers.placement import Placement
 from workers.text_embeddings import TextEmbeddings
 
 log = logging.getLogger(__name__)
 
-SCHEDULERS = {
-    SchedulerName.UNIPC: diffusers.UniPCMultistepScheduler,
-    SchedulerName.DDIM: diffusers.DDIMScheduler,
-    SchedulerName.EULER: diffusers.EulerDiscreteScheduler,
-    SchedulerName.EULER_A: diffusers.EulerAncestralDiscreteScheduler,
-    SchedulerName.DPMPP_2M: diffusers.DPMSolverMultistepScheduler,
-    SchedulerName.LCM: diffusers.LCMScheduler,
-}
-
 
 class DiffusersPipeline:
     """A resident pipeline; to be called by one thread at a time."""
 
-    def __init__(self, pipe: Any, placement: Placement, revisions: dict[str, str | None]) -> None:
+    def __init__(self, pipe: Any, base: Any, placement: Placement, revisions: dict[str, Any]) -> None:
         self._pipe = pipe
+        self._base = base  # held, because other pipelines may share it
         self._texts = TextEmbeddings(pipe)
         self._compiled = placement.compiled
         self.made_with: dict[str, object] = {
@@ -71,24 +62,33 @@ class DiffusersPipeline:
     def _run(self, call: Call, spec: GenerateSpec) -> Any:
         return self._pipe(
             **self._prompts(call, chunked=spec.long_prompts == "chunk"),
-            image=list(call.controls),
+            image=self._images(call),
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in call.seeds],
             width=call.size[0],
             height=call.size[1],
             num_inference_steps=spec.num_inference_steps,
             guidance_scale=spec.guidance_scale,
-            controlnet_conditioning_scale=spec.controlnet_conditioning_scale,
+            **_strengths(spec),
             output_type="np",
         )
+
+    def _images(self, call: Call) -> Any:
+        """The control images: pictures for one ControlNet; for several a tensor each, which all pipelines take."""
+        if not call.more_controls:
+            return list(call.controls)
+        prepare, (width, height) = self._pipe.control_image_processor.preprocess, call.size
+        return [prepare(list(each), height=height, width=width) for each in (call.controls, *call.more_controls)]
 
     def _prompts(self, call: Call, *, chunked: bool) -> dict[str, Any]:
         """The pipeline's arguments for the prompts, as embeddings."""
         texts = [*call.prompts, *call.negative_prompts]
         chunks = chunks_needed(self._pipe.tokenizer, texts) if chunked else 1
-        return {
-            "prompt_embeds": self._texts.of(call.prompts, chunks=chunks),
-            "negative_prompt_embeds": self._texts.of(call.negative_prompts, chunks=chunks),
-        }
+        prompts = self._texts.of(call.prompts, chunks=chunks)
+        negative = self._texts.negative(call.negative_prompts, chunks=chunks)
+        embedded = {"prompt_embeds": prompts.tokens, "negative_prompt_embeds": negative.tokens}
+        if prompts.pooled is None:
+            return embedded
+        return embedded | {"pooled_prompt_embeds": prompts.pooled, "negative_pooled_prompt_embeds": negative.pooled}
 
     def _slice_decoding(self) -> bool:
         """Decode pictures one by one from now on; False when that is so already."""
@@ -99,57 +99,73 @@ class DiffusersPipeline:
         return True
 
 
+def _strengths(spec: GenerateSpec) -> dict[str, Any]:
+    """How strongly and how long each ControlNet is heeded: a number for one, lists for several."""
+    names = ("controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end")
+    if len(spec.controlnets) == 1:
+        return {name: getattr(spec, name) for name in names}
+    return {name: [float(getattr(net, name)) for net in spec.controlnets] for name in names}
+
+
+class Loader:
+    """Makes pipelines of specs; those that have models in common share them."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+        self._models = Models(placement.torch_dtype)
+
+    def load(self, spec: GenerateSpec) -> DiffusersPipeline:
+        """Models from the hub, from folders in diffusers' layout or single files, safetensors only.
+
+        Raises RunFault when they cannot be loaded or do not belong together.
+        """
+        try:
+            pipe, base = self._models.pipeline(spec)
+        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
+            words = " ".join(str(error).split())[:500]
+            raise RunFault(f"the model {spec.model!r} cannot be loaded: {words}") from error
+        if spec.long_prompts == "chunk" and hasattr(pipe, "text_encoder_2"):
+            raise RunFault(f"{spec.base} has two text encoders; prompts cannot be chunked: long_prompts: truncate")
+        _place(pipe, self._placement)
+        return DiffusersPipeline(pipe, base, self._placement, _revisions(pipe, spec))
+
+    @property
+    def shares(self) -> bool:
+        """Whether a second pipeline may be kept: offloading moves a model about for one pipeline alone."""
+        return not self._placement.cpu_offload
+
+    def free_bytes(self) -> int:
+        """Memory of the device that is free by now."""
+        gc.collect()
+        return self._placement.free_bytes()
+
+
 def load_pipeline(spec: GenerateSpec, placement: Placement) -> DiffusersPipeline:
-    """Load a base and its ControlNet from the hub or from folders in diffusers' layout, safetensors only.
+    """A pipeline that shares nothing."""
+    return Loader(placement).load(spec)
 
-    Raises RunFault when they cannot be loaded.
-    """
-    try:
-        controlnet, base = _load(spec, placement.torch_dtype)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise RunFault(f"the model {spec.model!r} cannot be loaded: {' '.join(str(error).split())[:500]}") from error
-    base.scheduler = SCHEDULERS[SchedulerName(spec.scheduler)].from_config(base.scheduler.config)
-    base.set_progress_bar_config(disable=True)
-    _use_attention(base, placement.attention)
+
+def _place(pipe: Any, placement: Placement) -> None:
+    pipe.set_progress_bar_config(disable=True)
+    _use_attention(pipe, placement.attention)
     if placement.vae_slicing:
-        base.vae.enable_slicing()
+        pipe.vae.enable_slicing()
     if placement.channels_last:
-        _use_channels_last(base)
+        _use_channels_last(pipe)
     if placement.cpu_offload:
-        base.enable_model_cpu_offload(device=placement.device)
+        pipe.enable_model_cpu_offload(device=placement.device)
     else:
-        base.to(placement.device)
+        pipe.to(placement.device)
     if placement.compiled:
-        compile_networks(base)
-    revisions = {"base": _revision(base) or spec.base_revision,
-                 "controlnet": _revision(controlnet) or spec.controlnet_revision}  # fmt: skip
-    return DiffusersPipeline(base, placement, revisions)
+        compile_networks(pipe)
 
 
-def _load(spec: GenerateSpec, dtype: torch.dtype) -> tuple[Any, Any]:
-    controlnet = ControlNetModel.from_pretrained(
-        local_path(spec.controlnet),
-        torch_dtype=dtype,
-        use_safetensors=True,
-        **_hub_revision(spec.controlnet, spec.controlnet_revision),
-    )
-    checker: dict[str, Any] = {} if spec.safety_checker else {"safety_checker": None}
-    base = StableDiffusionControlNetPipeline.from_pretrained(
-        local_path(spec.base),
-        controlnet=controlnet,
-        torch_dtype=dtype,
-        use_safetensors=True,
-        **checker,
-        **_hub_revision(spec.base, spec.base_revision),
-    )
-    if spec.safety_checker and base.safety_checker is None:
-        raise ValueError("it has no safety checker, but the recipe asks for one")
-    return controlnet, base
-
-
-def _hub_revision(model: str, revision: str | None) -> dict[str, str]:
-    """A local folder's revision is its content digest, which the hub's client would not understand."""
-    return {"revision": revision} if revision and not Path(local_path(model)).is_dir() else {}
+def _revisions(pipe: Any, spec: GenerateSpec) -> dict[str, Any]:
+    """The commits that were loaded, as far as they can be told; else what the run was pinned to."""
+    nets = getattr(pipe.controlnet, "nets", [pipe.controlnet])
+    found = [_revision(net) or wanted.controlnet_revision for net, wanted in zip(nets, spec.controlnets, strict=True)]
+    revisions: dict[str, Any] = {"base": _revision(pipe) or spec.base_revision, "controlnet": found[0]}
+    return revisions if len(found) == 1 else {**revisions, "more_controlnets": found[1:]}
 
 
 def _revision(loaded: Any) -> str | None:

@@ -1,6 +1,8 @@
 """Where models run: device, number type, attention and offloading, chosen or automatic."""
 
 import logging
+import os
+from pathlib import Path
 
 import msgspec
 import torch
@@ -29,6 +31,14 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
     def torch_dtype(self) -> torch.dtype:
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
+
+    def free_bytes(self) -> int:
+        """Memory of the device that is free by now; on the CPU, the machine's."""
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+            free: int = torch.cuda.mem_get_info(torch.device(self.device))[0]
+            return free
+        return _free_memory_bytes()
 
 
 def choose_placement(settings: Settings) -> Placement:
@@ -61,6 +71,16 @@ def choose_device(wanted: str) -> str:
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise RunFault("POSEMILL_DEVICE=mps, but PyTorch sees no such device")
     return wanted
+
+
+def _free_memory_bytes() -> int:
+    """The machine's free memory: on Linux with what the kernel would give up of its caches."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        available = next(line for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(available.split()[1]) << 10
 
 
 def _card(device: str) -> str:

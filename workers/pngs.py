@@ -32,12 +32,13 @@ def image_texts(item: Item, spec: GenerateSpec, size: tuple[int, int], made_with
 
     Only what is the same at every attempt: seconds and the worker's name stand in the record alone.
     """
+    controlnets = ", ".join(net.controlnet for net in spec.controlnets)
     lines = [item.prompt]
     if item.negative_prompt:
         lines.append(f"Negative prompt: {item.negative_prompt}")
     lines.append(
         f"Steps: {spec.num_inference_steps}, Sampler: {spec.scheduler}, CFG scale: {spec.guidance_scale}, "
-        f"Seed: {item.seed}, Size: {size[0]}x{size[1]}, Model: {spec.base}, ControlNet: {spec.controlnet}, "
+        f"Seed: {item.seed}, Size: {size[0]}x{size[1]}, Model: {spec.base}, ControlNet: {controlnets}, "
         f"Version: posemill"
     )
     everything = {"item_id": item.id, "prompt": item.prompt, "negative_prompt": item.negative_prompt,

@@ -18,5 +18,6 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def struct_values(spec: msgspec.Struct) -> dict[str, Any]:
-    """All settings, defaults included."""
-    return msgspec.structs.asdict(spec)
+    """All settings as JSON has them, defaults included; of the lists, those that hold something."""
+    values = msgspec.structs.asdict(spec)
+    return {name: msgspec.to_builtins(value) for name, value in values.items() if value != ()}

@@ -54,6 +54,10 @@ class BatchWork(Protocol[ROW]):
 
     stage: Stage
 
+    @property
+    def resident(self) -> list[str]:
+        """What is in memory by now: detectors, or models by the names that recipes use."""
+
     def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[ROW]:
         """Read what the batch needs; rows that `kept` has as done are not made again."""
 
@@ -134,6 +138,11 @@ class StageWorker:
                 self._ledger.release(
                     run_id, stage, batch, claim.fence, delay_seconds=delay_seconds, error=in_words(error)
                 )
+
+    @property
+    def resident(self) -> list[str]:
+        """The detectors or models in memory, for the heartbeat."""
+        return self._work.resident
 
     def drain(self) -> None:
         """Start nothing more on the device; batches that have not reached it are handed back."""

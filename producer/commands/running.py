@@ -1,6 +1,7 @@
 """Commands that start runs and steer them."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -102,6 +103,29 @@ def unpause(run_id: str, as_json: bool) -> None:
     _show(handle, as_json=as_json)
 
 
+@click.command()
+@click.argument("recipe", type=click.Path(dir_okay=False))
+@click.option("-n", "count", type=click.IntRange(1, 100), default=8, show_default=True, help="Sources.")
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="preview", show_default=True,
+              help="Where the contact sheet and the control images go.")  # fmt: skip
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
+@AS_JSON
+def preview(recipe: str, count: int, out: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Make the control images of RECIPE's first sources on this machine, and show them on a contact sheet."""
+    from producer.here import local_settings
+    from producer.preview import preview as make_preview
+    from producer.printing import print_json, print_table
+
+    made = make_preview(recipe, out, count=count, overrides=overrides, settings=local_settings())
+    if as_json:
+        print_json(made)
+        return
+    rows = [(made.sources[one.source], one.kind, one.reason or "usable", f"{one.seconds:.2f} s", one.message)
+            for one in made.controls]  # fmt: skip
+    print_table("", ["source", "control", "", "time", ""], rows)
+    click.echo(f"Look at {made.contact_sheet}.")
+
+
 def _rehearse(recipe: str, overrides: tuple[str, ...], *, as_json: bool) -> None:
     import msgspec
 
@@ -147,4 +171,4 @@ def _wait(handle: "RunHandle", *, as_json: bool) -> int:
     return 1 if status.failed else 0
 
 
-COMMANDS = (submit, resume, retry, cancel, pause, unpause)
+COMMANDS = (submit, preview, resume, retry, cancel, pause, unpause)

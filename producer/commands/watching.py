@@ -91,9 +91,9 @@ def _show_all(settings: "Settings", *, as_json: bool) -> None:
     rows = [(s.run_id, s.state, *(f"{s.stages[stage].finished}/{s.stages[stage].rows}" for stage in Stage))
             for s in snapshots]  # fmt: skip
     print_table("Open runs", ["run", "state", "detect", "generate"], rows)
-    beats = [(worker, beat["stage"], beat["batches"], f"{time.time() - beat['seen']:.0f} s ago")
-             for worker, beat in workers.items()]  # fmt: skip
-    print_table("\nWorkers", ["worker", "stage", "batches", "seen"], beats)
+    beats = [(worker, beat["stage"], beat["batches"], f"{time.time() - beat['seen']:.0f} s ago",
+              ", ".join(beat.get("resident", [])) or "-") for worker, beat in workers.items()]  # fmt: skip
+    print_table("\nWorkers", ["worker", "stage", "batches", "seen", "in memory"], beats)
 
 
 COMMANDS = (status, runs, failures)

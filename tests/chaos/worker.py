@@ -26,6 +26,7 @@ from posemill.storage import Store
 from tests.chaos.tampering import tamper
 from workers.calls import Call, Pictures
 from workers.consuming import consume
+from workers.content import Content
 from workers.detect import DetectWork
 from workers.detectors import Detection, each_alone
 from workers.generate import GenerateWork
@@ -43,13 +44,13 @@ TROUBLE = (KILL, HANG, ERROR, BLACK, NAN)  # prompts
 class FixedDetector:
     """Finds one person at a place that the source's bytes choose."""
 
-    def detect(self, sources: Sequence[bytes]) -> list[Detection | BadInput]:
+    def detect(self, sources: Sequence[Content]) -> list[Detection | BadInput]:
         return each_alone(self._detect, sources)
 
-    def _detect(self, source: bytes) -> Detection:
+    def _detect(self, source: Content) -> Detection:
         log.info("On the device")
         time.sleep(SECONDS)
-        place = int(digest(source.hex())[:4], 16) / 0xFFFF
+        place = int(digest(source.content.hex())[:4], 16) / 0xFFFF
         person = Person(body=((place, place, 0.9), *(None for _ in range(17))))
         control = Image.new("RGB", (SIDE, SIDE))
         ImageDraw.Draw(control).point((int(place * (SIDE - 1)), int(place * (SIDE - 1))), "white")

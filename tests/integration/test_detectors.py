@@ -18,9 +18,12 @@ from PIL import Image
 from posemill.errors import RecipeError, RunFault
 from posemill.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
 from posemill.specs import DetectSpec
-from workers import mapped_weights, openpose
+from workers import mapped_weights
+from workers.annotators import openpose, posing
+from workers.annotators.posing import without_faint_people
 from workers.body_network import prepare
-from workers.detectors import load_detector, reject_reason, without_faint_people
+from workers.content import Content
+from workers.detectors import load_detector, reject_reason
 from workers.pictures import PictureError
 
 THIN = DetectSpec(detector="openpose-thin")
@@ -72,7 +75,11 @@ def quick():
 @pytest.fixture(scope="module")
 def seen(thin):
     """What the thin detector makes of the two photographs, looked at once."""
-    return dict(zip(("astronaut", "cameraman"), thin.detect([png(astronaut()), png(cameraman())]), strict=True))
+    return dict(
+        zip(
+            ("astronaut", "cameraman"), thin.detect([Content(png(astronaut())), Content(png(cameraman()))]), strict=True
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +119,7 @@ def png(picture):
 
 def one(detector, source):
     """What a detector makes of one source."""
-    (found,) = detector.detect([source])
+    (found,) = detector.detect([Content(source)])
     if isinstance(found, Exception):
         raise found
     return found
@@ -173,23 +180,23 @@ def test_nobody_is_found_where_nobody_is(quick, photograph):
 
 @pytest.mark.parametrize("image_resolution", [512, 384])
 def test_the_control_image_is_the_librarys_own(thin, seen, image_resolution):
-    ours = openpose.draw(seen["astronaut"].pose, resolution=image_resolution)
-    theirs = thin.openpose.detector(astronaut(), image_resolution=image_resolution)
+    ours = posing.draw(seen["astronaut"].pose, resolution=image_resolution)
+    theirs = thin.finder.detector(astronaut(), image_resolution=image_resolution)
     assert ours.getbbox() is not None
     assert (ours.size, ours.tobytes()) == (theirs.size, theirs.tobytes())
 
 
 def test_an_upright_pictures_control_image_is_the_librarys_own(quick):
     picture = astronaut().crop((0, 0, 400, 512))
-    ours = openpose.draw(quick.openpose.detect([picture], QUICK)[0], resolution=448)
-    theirs = quick.openpose.detector(picture, detect_resolution=256, image_resolution=448)
+    ours = posing.draw(quick.finder.detect([picture], QUICK)[0], resolution=448)
+    theirs = quick.finder.detector(picture, detect_resolution=256, image_resolution=448)
     assert ours.getbbox() is not None
     assert (ours.size, ours.tobytes()) == (theirs.size, theirs.tobytes())
 
 
 def test_the_full_detectors_control_image_is_the_librarys_own(full):
     spec = DetectSpec(detector="openpose", include_hand=True, include_face=True)
-    ours = openpose.draw(full.detect([astronaut()], spec)[0], resolution=384)
+    ours = posing.draw(full.detect([astronaut()], spec)[0], resolution=384)
     theirs = full.detector(astronaut(), image_resolution=384, include_hand=True, include_face=True)
     assert (ours.size, ours.tobytes()) == (theirs.size, theirs.tobytes())
 
@@ -199,14 +206,14 @@ def test_hands_and_face_are_found_and_drawn_as_the_library_draws_them(full, thin
     torch.manual_seed(0)
     hand = full.detector.hand_estimation
     hand.model = torch.nn.Sequential(torch.nn.AvgPool2d(8), torch.nn.Conv2d(3, 22, 1)).eval()
-    detector = OpenposeDetector(thin.openpose.detector.body_estimation, hand, full.detector.face_estimation)
+    detector = OpenposeDetector(thin.finder.detector.body_estimation, hand, full.detector.face_estimation)
     both = {"include_hand": True, "include_face": True}
     spec = DetectSpec(detector="openpose", **both)
     (pose,) = openpose.Openpose(detector).detect([cameraman()], spec)
     (person,) = pose.people
     assert len(person.hand_left) == len(person.hand_right) == 21
     assert len(person.face) == 71
-    assert openpose.draw(pose, resolution=384, **both).tobytes() == (
+    assert posing.draw(pose, resolution=384, **both).tobytes() == (
         detector(cameraman(), image_resolution=384, **both).tobytes()
     )
 
@@ -240,7 +247,9 @@ def test_a_source_that_is_no_picture_is_refused(quick):
 
 
 def test_a_source_that_is_no_picture_takes_no_neighbour_along(quick, seen):
-    first, wrong, last = quick.detect([png(astronaut()), b"no picture", png(cameraman())])
+    first, wrong, last = quick.detect(
+        [Content(source) for source in (png(astronaut()), b"no picture", png(cameraman()))]
+    )
     assert isinstance(wrong, PictureError)
     assert [len(detection.pose.people) for detection in (first, last)] == [1, 1]
 
@@ -283,7 +292,7 @@ def test_the_quick_path_finds_what_the_library_finds(size):
 @pytest.mark.parametrize("height", [33, 300, 512])
 def test_control_sizes_are_the_librarys(width, height):
     scaled = resize_image(np.zeros((height, width, 3), np.uint8), 128)
-    assert openpose.control_size(width, height, 128) == scaled.shape[1::-1]
+    assert posing.control_size(width, height, 128) == scaled.shape[1::-1]
 
 
 def test_faint_people_are_left_out():
@@ -312,7 +321,7 @@ def test_a_pose_is_rejected_by_its_number_of_people(people, least, most, reason)
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        (DetectSpec(detector="dwpose"), "there are openpose, openpose-thin, keypoints"),
+        (DetectSpec(detector="pidinet"), "there are openpose, openpose-thin, keypoints"),
         (DetectSpec(detector="openpose-thin", include_hand=True), "bodies only"),
         (DetectSpec(detector="openpose-thin", include_face=True), "bodies only"),
         (DetectSpec(detector="openpose-thin", weights="a/b"), "takes no weights"),

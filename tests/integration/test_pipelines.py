@@ -15,7 +15,8 @@ from posemill.settings import Settings
 from posemill.specs import GenerateSpec
 from workers.calls import Call
 from workers.compiling import compile_networks, filled
-from workers.pipelines import SCHEDULERS, DiffusersPipeline, load_pipeline
+from workers.model_loading import SCHEDULERS
+from workers.pipelines import DiffusersPipeline, load_pipeline
 from workers.placement import Placement, choose_placement
 
 CPU = Placement(device="cpu", dtype="float32", attention="auto", cpu_offload=False)

@@ -17,7 +17,7 @@ from producer import cli
 
 COMMANDS = {
     "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
-    "check", "export", "doctor", "health",
+    "preview", "check", "export", "doctor", "health",
 }  # fmt: skip
 WITHOUT_JSON = {"demo", "up", "worker", "health"}  # they report nothing that a program would read
 RECIPE = (

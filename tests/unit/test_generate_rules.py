@@ -62,7 +62,7 @@ class Device:
 
 def wanted(seed: int, size: tuple[int, int] = (8, 8)) -> Wanted:
     item = Item(id=f"i{seed}", prompt="p", seed=seed)
-    return Wanted(item=item, control=Image.new("RGB", size), size=size)
+    return Wanted(item=item, controls=[Image.new("RGB", size)], size=size)
 
 
 def compute(work: GenerateWork, *batch: Wanted) -> list[int]:

