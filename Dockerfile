@@ -20,9 +20,10 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-workers = project["optional-dependencies"]["workers"]
+workers, export = (project["optional-dependencies"][extra] for extra in ("workers", "export"))
 torch = [wanted for wanted in workers if wanted.startswith("torch")]
-for name, wanted in {"producer": project["dependencies"], "workers": workers, "torch": torch}.items():
+wanted_by = {"producer": project["dependencies"], "export": export, "workers": workers, "torch": torch}
+for name, wanted in wanted_by.items():
     Path(f"{name}.txt").write_text("".join(f"{line}\n" for line in wanted))
 PYTHON
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt -r producer.txt
@@ -30,6 +31,7 @@ RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt -r
 
 # Submits, watches, checks and exports. No torch.
 FROM base AS producer
+RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt -r export.txt
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=bind,target=/src,rw \
     pip install --no-deps /src && pip check
 USER posemill

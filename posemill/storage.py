@@ -6,11 +6,13 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import boto3
 import msgspec
+from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
 
@@ -47,6 +49,10 @@ class Store(Protocol):
     def folders(self, prefix: str) -> Iterator[str]: ...
 
     def delete(self, key: str) -> None: ...
+
+    def put_file(self, key: str, path: Path) -> None: ...
+
+    def get_file(self, key: str, path: Path) -> None: ...
 
     def get_uri(self, uri: str) -> bytes: ...
 
@@ -124,6 +130,14 @@ class S3Store:
     def delete(self, key: str) -> None:
         self._call("delete_object", Bucket=self._bucket, Key=self._prefix + key)
 
+    def put_file(self, key: str, path: Path) -> None:
+        """Upload a file of any size, in parts; it is never in memory as a whole."""
+        self._call("upload_file", Filename=str(path), Bucket=self._bucket, Key=self._prefix + key)
+
+    def get_file(self, key: str, path: Path) -> None:
+        """Download into a file. Raises NotFound."""
+        self._call("download_file", Filename=str(path), Bucket=self._bucket, Key=self._prefix + key)
+
     def _put(self, key: str, content: bytes, content_type: str, **condition: str) -> StoredObject:
         content_sha256 = sha256(content)
         reply = self._call(
@@ -162,6 +176,11 @@ class S3Store:
     def _call(self, operation: str, **arguments: Any) -> Any:
         try:
             return getattr(self._client, operation)(**arguments)
+        except S3UploadFailedError as error:  # hides the answer that it is about
+            place = f"s3://{arguments['Bucket']}/{arguments['Key']}"
+            cause = error.__context__
+            known = cause if isinstance(cause, (ClientError, BotoCoreError)) else None
+            raise _translated(known, place) if known else TransientError(f"{place}: {error}") from error
         except (ClientError, BotoCoreError) as error:
             place = f"s3://{arguments['Bucket']}/{arguments.get('Key', arguments.get('Prefix', ''))}"
             raise _translated(error, place) from error

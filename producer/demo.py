@@ -10,8 +10,7 @@ import msgspec
 from posemill.errors import BadInput
 from posemill.names import Stage
 from producer.checking import Proof, check
-from producer.contact_sheet import write_contact_sheet
-from producer.exporting import Exported, export_imagefolder, sheet_rows
+from producer.exports.dataset import Exported, export_run
 from producer.local_fleet import local_fleet
 from producer.runs import Status
 from producer.submission import submit
@@ -40,12 +39,13 @@ def run_demo(
             say(f"Submitted {recipe}: {handle.plan.sources} photographs, {handle.plan.items} images wanted")
             status = handle.wait(report=report)
             proof = check(handle.store, RUN_ID)
-            exported = export_imagefolder(handle.store, RUN_ID, destination)
-            rows = sheet_rows(handle.store, RUN_ID, destination)
-            sheet, _ = write_contact_sheet(
-                rows, folder=destination, title="posemill demo", subtitle="photograph, detected pose, generated images"
-            )
-    return DemoResult(status=status, proof=proof, exported=exported, contact_sheet=str(sheet))
+            exported = export_run(
+                handle.store, RUN_ID, destination,
+                title="posemill demo", subtitle="photograph, detected pose, generated images",
+            )  # fmt: skip
+    return DemoResult(
+        status=status, proof=proof, exported=exported, contact_sheet=str(destination / "contact_sheet.png")
+    )
 
 
 def _clear(destination: Path) -> None:

@@ -17,6 +17,7 @@ from producer.rows import Row
 ITEMS_REMEMBERED = 200_000  # so many items back a repeated row is noticed
 SOURCES_REMEMBERED = 100_000  # rows that name one of these again share its detection
 SHARD_ROWS = 1000  # about; a shard holds whole batches
+CAPTION = "caption"  # a manifest's column that the plan keeps, for exports to train on
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +50,7 @@ class Expander:
         control image to a run that wants others.
         """
         self._require_usable(row)
+        caption = {CAPTION: str(row.columns[CAPTION])} if row.columns.get(CAPTION) else {}
         negative = row.negative_prompt if row.negative_prompt is not None else self._negative_prompt
         return [
             Item(
@@ -58,7 +60,7 @@ class Expander:
                 seed=seed,
                 source=number,
                 control=source if number is None else None,
-                columns=columns,
+                columns=columns | caption,
             )
             for prompt, columns in self._prompts(row)
             for seed in self._seeds(row, source, prompt)

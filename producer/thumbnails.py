@@ -1,4 +1,4 @@
-"""Pictures brought to the size in which a contact sheet shows them."""
+"""Pictures of any kind brought to RGB, and to the size in which a contact sheet shows them."""
 
 from pathlib import Path
 
@@ -14,14 +14,15 @@ def thumbnail(path: Path, *, height: int) -> Image.Image:
     try:
         with Image.open(path) as picture:
             picture.draft("RGB", (2 * height, 2 * height))  # lets JPEG skip detail that would be thrown away
-            upright = ImageOps.exif_transpose(picture)
-            return _as_rgb(upright).resize(_size(upright.size, height), Image.Resampling.LANCZOS)
+            upright = upright_rgb(picture)
+            return upright.resize(_size(upright.size, height), Image.Resampling.LANCZOS)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise BadInput(f"{path} cannot be shown on the contact sheet ({error}); write it again") from error
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
-    """Transparent parts turn white; 16-bit greys are divided by 257."""
+def upright_rgb(picture: Image.Image) -> Image.Image:
+    """The picture turned upright; transparent parts turn white, 16-bit greys are divided by 257."""
+    picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith("I"):  # plain convert() would clip at 255
         return picture.convert("I").point(lambda grey: grey / 257).convert("L").convert("RGB")
     if picture.has_transparency_data:

@@ -16,6 +16,7 @@ from posemill.errors import BadInput, NotFound, OutOfMemory, PosemillError
 from posemill.names import RunKeys, Stage
 from posemill.records import BatchRecord, Item, ItemResult, Outcome, Run, SourceResult
 from posemill.settings import Settings
+from posemill.shapes import fitted
 from posemill.specs import GenerateSpec
 from posemill.storage import Store
 from workers.calls import Call, Pictures, Pipeline
@@ -24,7 +25,7 @@ from workers.fitting import FittingSizes
 from workers.kept_pipelines import KeptPipelines
 from workers.pngs import encode_png, image_texts, to_image
 from workers.provenance import struct_values, versions
-from workers.sizes import fitted, picture_size
+from workers.sizes import picture_size
 from workers.slices import Slices
 from workers.webps import encode_webp
 

@@ -1,6 +1,4 @@
-"""How large a picture becomes, and how its control image is fitted to it."""
-
-from PIL import Image
+"""How large a picture becomes."""
 
 from posemill.specs import GenerateSpec
 
@@ -19,21 +17,6 @@ def picture_size(control: tuple[int, int], spec: GenerateSpec) -> tuple[int, int
         return _down(control[0]), _down(control[1])
     scale = spec.resolution / min(control)
     return _near(control[0] * scale), _near(control[1] * scale)
-
-
-def fitted(control: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The control image in the middle of a black canvas of the picture's shape; nothing is cut off or distorted.
-
-    The pipeline scales it to the picture's pixels.
-    """
-    wanted, given = size[0] / size[1], control.width / control.height
-    if abs(wanted - given) < 0.01:
-        return control
-    width = max(control.width, round(control.height * wanted))
-    height = max(control.height, round(control.width / wanted))
-    canvas = Image.new("RGB", (width, height))
-    canvas.paste(control, ((width - control.width) // 2, (height - control.height) // 2))
-    return canvas
 
 
 def _down(pixels: int) -> int:

@@ -1,7 +1,7 @@
 """Commands that prove a run and take its data set out."""
 
 import sys
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -9,11 +9,16 @@ from producer.commands.running import AS_JSON, RUN
 
 
 @click.command()
-@RUN
+@click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--deep", is_flag=True, help="Read every object and digest it again.")
+@click.option("--export", "dest", metavar="DEST", help="Prove an export instead; with RUN also against its records.")
 @AS_JSON
-def check(run_id: str, deep: bool, as_json: bool) -> None:
-    """Prove that every planned row of RUN has one outcome and everything done its object."""
+def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> None:
+    """Prove that every planned row of RUN has one outcome and everything done its object; or prove an export."""
+    if dest is not None:
+        sys.exit(_check_export(dest, run_id, as_json=as_json))
+    if run_id is None:
+        raise click.UsageError("name a RUN, or an export with --export DEST")
     import msgspec
 
     from posemill.storage import open_store
@@ -34,37 +39,85 @@ def check(run_id: str, deep: bool, as_json: bool) -> None:
     sys.exit(0 if proof.complete else 1)
 
 
-@click.command()
-@RUN
-@click.argument("dest", type=click.Path(file_okay=False, path_type=Path))
-@click.option("--format", "form", type=click.Choice(["imagefolder"]), default="imagefolder", show_default=True,
-              help="Layout of the data set.")  # fmt: skip
-@click.option("--contact-sheet/--no-contact-sheet", default=True, show_default=True, help="Also draw one.")
-@AS_JSON
-def export(run_id: str, dest: Path, form: str, contact_sheet: bool, as_json: bool) -> None:
-    """Write RUN's images to the folder DEST as a data set."""
+def _check_export(dest: str, run_id: str | None, *, as_json: bool) -> int:
+    """Prove an export; gives the exit status."""
+    import msgspec
+
     from posemill.storage import open_store
-    from producer.exporting import export_imagefolder
+    from producer.exports.destinations import open_destination
+    from producer.exports.proof import check_export
     from producer.here import local_settings
     from producer.printing import print_json
 
+    settings = local_settings()  # also sets boto3's variables, for an s3:// prefix
+    proof = check_export(open_destination(dest), open_store(settings.store) if run_id else None, run_id or "")
+    if as_json:
+        print_json({**msgspec.to_builtins(proof), "complete": proof.complete})
+    else:
+        for fault in proof.faults:
+            click.echo(f"{fault.kind}: {fault.key}: {fault.message}")
+        verdict = "complete and unchanged" if proof.complete else f"{len(proof.faults)} faults"
+        click.echo(f"{dest}: {verdict}; {_in_words(proof.samples)}; {proof.files} files read")
+    return 0 if proof.complete else 1
+
+
+def _in_words(samples: dict[str, int]) -> str:
+    return ", ".join(f"{number} {split}" for split, number in samples.items() if number) or "no samples"
+
+
+@click.command()
+@RUN
+@click.argument("dest")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["webdataset", "parquet", "imagefolder", "fill50k"]),
+    default="imagefolder",
+    show_default=True,
+    help="Layout of the data set.",
+)
+@click.option("--shard-size", default=1000, show_default=True, help="Samples in a shard.")
+@click.option(
+    "--image-format",
+    type=click.Choice(["png", "jpeg", "webp"]),
+    default="png",
+    show_default=True,
+    help="Of images; control images are PNG.",
+)
+@click.option("--quality", default=95, show_default=True, help="Of JPEG and WebP.")
+@click.option("--where", default="", metavar="FILTER", help="Take only samples such as 'people == 1 and score > 0.5'.")
+@click.option("--validation", default=0.0, show_default=True, help="Share of the sources in the validation split.")
+@click.option("--test", default=0.0, show_default=True, help="Share of the sources in the test split.")
+@click.option("--captions", is_flag=True, help="Texts are the manifest's captions, where it has them.")
+@click.option("--with-source", is_flag=True, help="Also write source images.")
+@click.option("--licence", default="other", show_default=True, help="The data set's, by the Hub's name for it.")
+@click.option("--watch", is_flag=True, help="Export while the run goes on, and wait for its end.")
+@AS_JSON
+def export(
+    run_id: str, dest: str, form: str, image_format: str, licence: str, watch: bool, as_json: bool, **choices: Any
+) -> None:
+    """Write RUN's images to DEST, a folder or an s3:// prefix, as a data set with card and report.
+
+    Ends with 1 when done items had to be refused: their pictures are not what the records say.
+    """
+    from posemill.storage import open_store
+    from producer.exports.dataset import export_run
+    from producer.exports.options import Form, ImageFormat, Options
+    from producer.here import local_settings
+    from producer.printing import print_json
+
+    options = Options(form=Form(form), image_format=ImageFormat(image_format), **choices)
     store = open_store(local_settings().store)
-    exported = export_imagefolder(store, run_id, dest)
-    if contact_sheet:
-        _write_sheet(store, run_id, dest)
+    exported = export_run(store, run_id, dest, options, watch=watch, licence=licence)
     if as_json:
         print_json(exported)
     else:
-        click.echo(f"{exported.samples} samples in {dest} ({form}); {exported.skipped} items are not done")
-
-
-def _write_sheet(store, run_id: str, dest: Path) -> None:  # type: ignore[no-untyped-def]
-    from producer.contact_sheet import write_contact_sheet
-    from producer.exporting import sheet_rows
-
-    rows = sheet_rows(store, run_id, dest)
-    if rows:
-        write_contact_sheet(rows, folder=dest, title=run_id, subtitle="source, pose, and images with prompt and seed")
+        unfinished = "" if exported.complete else "; the run is not over: export it again when it is"
+        click.echo(
+            f"{exported.samples} samples in {dest} ({form}); {exported.skipped} items are not done or filtered, "
+            f"{exported.refused} refused; {exported.near_duplicates} near-duplicates flagged{unfinished}"
+        )
+    sys.exit(1 if exported.refused else 0)
 
 
 COMMANDS = (check, export)

@@ -1,5 +1,6 @@
 """A whole run with several controls: real photographs, real workers, real storage."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from posemill.names import RunKeys, Stage
 from posemill.records import BatchRecord, Outcome, RunState, decode
 from posemill.settings import Settings
 from producer.checking import check
-from producer.exporting import export_imagefolder
+from producer.exports.dataset import export_run
+from producer.exports.options import Form, Options
 from producer.submission import submit
 from tests.conftest import PHOTOS
 from tests.tiny_model import write_tiny_controlnet
@@ -69,5 +71,9 @@ def test_the_run_is_proven_with_all_its_control_images(handle):
     assert [fault.key for fault in faults] == [second.key]
 
 
-def test_the_run_can_be_exported(handle, tmp_path):
-    assert export_imagefolder(handle.store, "controls", tmp_path).samples == 2
+@pytest.mark.parametrize("form", [Form.IMAGEFOLDER, Form.PARQUET], ids=str)
+def test_the_run_can_be_exported_and_its_rows_name_all_control_images(handle, form, tmp_path):
+    assert export_run(handle.store, "controls", tmp_path, Options(form=form)).samples == 2
+    if form is Form.IMAGEFOLDER:
+        rows = [json.loads(line) for line in (tmp_path / "train" / "metadata.jsonl").read_text().splitlines()]
+        assert [len(json.loads(row["controls"])) for row in rows] == [2, 2]

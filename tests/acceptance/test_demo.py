@@ -37,8 +37,8 @@ def test_the_demo_leaves_a_data_set_and_a_contact_sheet(
     folder, _, _ = demo
     lines = [json.loads(line) for line in (folder / "train/metadata.jsonl").read_text().splitlines()]
     assert {line["source"] for line in lines} == {"astronaut.png", "cameraman.png"}
-    assert len(list((folder / "train/images").iterdir())) == len(lines)
-    assert len(list((folder / "train/poses").iterdir())) == 2
+    assert len(list((folder / "train/images").glob("*/*.png"))) == len(lines)
+    assert len(list((folder / "train/poses").glob("*/*.json"))) == 2
     page = (folder / "contact_sheet.html").read_text()
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert page.count("data:image") >= len(lines)

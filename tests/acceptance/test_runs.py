@@ -16,7 +16,7 @@ from posemill.settings import Settings
 from posemill.storage import Store, open_store
 from producer.checking import check
 from producer.cli import posemill
-from producer.exporting import export_imagefolder
+from producer.exports.dataset import export_run
 from producer.runs import RunHandle
 from producer.submission import submit
 
@@ -250,8 +250,8 @@ def test_a_ready_made_control_image_is_used_as_it_is(
     handle = make(fleet, tiny_recipe | {"sources": str(tmp_path / "rows.jsonl")}, "control")
     (item,) = items(handle)
     assert (item.outcome, item.prompt, item.seed) == (Outcome.DONE, "as it is", 3)
-    export_imagefolder(handle.store, handle.id, tmp_path / "out")
-    (control,) = (tmp_path / "out/train/control_images").iterdir()
+    export_run(handle.store, handle.id, tmp_path / "out")
+    (control,) = (tmp_path / "out/train/control_images").glob("*/*.png")
     assert Image.open(control).size == (512, 512)
 
 
@@ -307,14 +307,14 @@ def test_retry_makes_only_what_failed(
 
 
 def test_an_export_has_every_done_item_with_its_files(run: RunHandle, tmp_path: Path) -> None:
-    exported = export_imagefolder(run.store, run.id, tmp_path / "out")
+    exported = export_run(run.store, run.id, tmp_path / "out")
     lines = [json.loads(line) for line in (tmp_path / "out/train/metadata.jsonl").read_text().splitlines()]
     assert (exported.samples, exported.skipped, len(lines)) == (4, 4, 4)
     for line in lines:
         for column in ("file_name", "conditioning_image_file_name", "pose"):
             assert (tmp_path / "out/train" / line[column]).stat().st_size > 0
     assert {line["text"] for line in lines} == {"a figure in red", "a figure in blue"}
-    assert export_imagefolder(run.store, run.id, tmp_path / "out") == exported
+    assert export_run(run.store, run.id, tmp_path / "out") == exported
 
 
 def test_an_export_never_writes_into_a_foreign_folder(run: RunHandle, tmp_path: Path) -> None:

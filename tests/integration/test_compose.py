@@ -335,7 +335,8 @@ def test_the_images_list_of_requirements_is_that_of_pyproject(tmp_path: Path) ->
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=20)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert (tmp_path / "producer.txt").read_text().splitlines() == project["dependencies"]
-    assert (tmp_path / "workers.txt").read_text().splitlines() == project["optional-dependencies"]["workers"]
+    for extra in ("workers", "export"):
+        assert (tmp_path / f"{extra}.txt").read_text().splitlines() == project["optional-dependencies"][extra]
     assert [line.split(">")[0] for line in (tmp_path / "torch.txt").read_text().splitlines()] == [
         "torch",
         "torchvision",

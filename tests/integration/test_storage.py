@@ -1,11 +1,13 @@
 """Object storage against a real S3 server."""
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from posemill.errors import NotFound, RunFault, ServiceError, TransientError
 from posemill.records import StoredObject
+from posemill.settings import Settings
 from posemill.storage import Store, open_store, require_conditional_writes, split_s3_uri
 from producer.services import EmbeddedServices
 
@@ -89,3 +91,19 @@ def test_a_server_that_ignores_conditions_is_refused(store: Store) -> None:
 def test_an_address_that_is_not_s3_is_refused(url: str) -> None:
     with pytest.raises(ServiceError):
         split_s3_uri(url)
+
+
+def test_a_file_larger_than_a_part_comes_back_as_it_went(store: Store, tmp_path: Path) -> None:
+    content = b"0123456789abcdef" * (9 << 16)  # 9 MiB, boto3's parts are 8
+    (tmp_path / "up").write_bytes(content)
+    store.put_file("large", tmp_path / "up")
+    store.get_file("large", tmp_path / "down")
+    assert (tmp_path / "down").read_bytes() == content
+    with pytest.raises(NotFound):
+        store.get_file("nothing", tmp_path / "none")
+
+
+def test_a_file_that_storage_refuses_to_take_is_a_fault_of_the_run(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "up").write_bytes(b"x")
+    with pytest.raises(RunFault, match="check the bucket and the credentials"):
+        open_store(settings.store, access_key="nobody", secret_key="wrong").put_file("up", tmp_path / "up")

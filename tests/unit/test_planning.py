@@ -230,3 +230,10 @@ def test_the_plan_counts_what_was_cut_and_what_was_refused():
     assert (refused.place, refused.message) == ("m.csv:9", "m.csv:9: no prompt")
     plan = planner.plan()
     assert (plan.sources, plan.detect_batches, plan.items, plan.generate_batches, plan.refused_rows) == (5, 3, 7, 3, 1)
+
+
+def test_a_rows_caption_is_kept_for_training_and_changes_no_identity():
+    (captioned,) = items_of(row(columns={"caption": "a chef, seen"}), prompts=["in a room"])
+    (plain,) = items_of(row(), prompts=["in a room"])
+    assert captioned.columns == {"caption": "a chef, seen"}
+    assert (captioned.id, captioned.seed, plain.columns) == (plain.id, plain.seed, {})

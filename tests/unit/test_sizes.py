@@ -3,8 +3,9 @@
 import pytest
 from PIL import Image
 
+from posemill.shapes import fitted
 from posemill.specs import GenerateSpec
-from workers.sizes import fitted, picture_size
+from workers.sizes import picture_size
 
 
 def spec(**more) -> GenerateSpec:

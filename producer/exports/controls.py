@@ -1,0 +1,74 @@
+"""A sample's control image as its dataset shows it: of the image's shape, as the ControlNet saw it."""
+
+import io
+from pathlib import Path
+
+import msgspec
+from PIL import Image
+
+from posemill.identity import digest, sha256
+from posemill.settings import Settings
+from posemill.shapes import Size, fitted
+from posemill.storage import Store, get_unchanged
+from posemill.web import fetch
+from producer.exports.keeping import Kept
+from producer.exports.samples import Sample
+from producer.thumbnails import upright_rgb
+
+KEPT = 32  # control images in memory; neighbours in a run share theirs
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
+    """A control image, ready to be written."""
+
+    name: str  # for a file: the same for all samples that share it
+    png: bytes
+    sha256: str
+    size: Size
+    drawn_size: Size  # before it was fitted
+
+
+def control_name(address: str) -> str:
+    """A file name: the content digest of a drawn control image, or one of a ready-made one's address."""
+    return Path(address).stem if address.startswith("controls/") else digest("control image", address)
+
+
+class ControlImages:
+    """Reads control images; safe between threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._kept: Kept[Control] = Kept(KEPT)
+
+    def of(self, sample: Sample) -> Control:
+        """Fitted to the sample's image. Raises ChangedObject when it is not the one that was used."""
+        address, size = sample.control, (sample.item.width, sample.item.height)
+        return self._kept.get((address, size), lambda: fitted_control(self._read(sample, address), address, size))
+
+    def _read(self, sample: Sample, address: str) -> bytes:
+        drawn = sample.source.control if sample.source else None
+        if drawn and drawn.key == address:
+            return get_unchanged(self._store, address, drawn.sha256)
+        return read_address(self._store, address)
+
+
+def fitted_control(content: bytes, address: str, size: Size) -> Control:
+    """The picture as PNG; untouched where it is a PNG of the image's shape, else brought to the image's size."""
+    opened = Image.open(io.BytesIO(content))
+    name, drawn_size = control_name(address), opened.size
+    if opened.format == "PNG" and opened.mode == "RGB" and drawn_size[0] * size[1] == drawn_size[1] * size[0]:
+        return Control(name=name, png=content, sha256=sha256(content), size=drawn_size, drawn_size=drawn_size)
+    picture = upright_rgb(opened)
+    png = io.BytesIO()
+    fitted(picture, size).resize(size, Image.Resampling.LANCZOS).save(png, "PNG")
+    fitted_name = f"{name}-{size[0]}x{size[1]}"
+    return Control(
+        name=fitted_name, png=png.getvalue(), sha256=sha256(png.getvalue()), size=size, drawn_size=picture.size
+    )
+
+
+def read_address(store: Store, address: str) -> bytes:
+    """What lies at a key of the store, an s3:// address or a URL."""
+    if address.startswith("s3://"):
+        return store.get_uri(address)
+    return fetch(address, Settings().hosts) if "://" in address else store.get(address)

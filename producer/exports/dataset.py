@@ -1,0 +1,91 @@
+"""A whole export: shards, data card, report and contact sheet, and the manifest that says it is finished."""
+
+import tempfile
+from pathlib import Path
+
+import msgspec
+
+from posemill.storage import Store
+from producer.contact_sheet import write_contact_sheet
+from producer.exports.card import render_card
+from producer.exports.destinations import Destination, open_destination
+from producer.exports.exporting import Exporter
+from producer.exports.options import Options
+from producer.exports.plots import overview_png
+from producer.exports.report import render_report
+from producer.exports.samples import POLL_SECONDS
+from producer.exports.shards import Manifest
+from producer.exports.sheet import Shown
+
+LICENCE = "other"  # the Hub's word for what only the exporter can say
+SUBTITLE = "source, pose, and images with prompt and seed"
+
+
+class Exported(msgspec.Struct, frozen=True, kw_only=True):
+    """What an export wrote."""
+
+    folder: str  # or the s3:// prefix
+    samples: int
+    skipped: int  # items that are not done, or that the filter left out
+    refused: int  # done items whose picture is not what its record says; see the shards' indexes
+    near_duplicates: int
+    complete: bool  # every batch of the run had its record
+
+
+def export_run(
+    store: Store,
+    run_id: str,
+    address: str | Path,
+    options: Options | None = None,
+    *,
+    watch: bool = False,
+    poll_seconds: float = POLL_SECONDS,
+    licence: str = LICENCE,
+    title: str = "",
+    subtitle: str = SUBTITLE,
+) -> Exported:
+    """Write the run's done items to a folder or an s3:// prefix. Safe to repeat: what stands is kept.
+
+    Raises BadInput when the destination holds something else, or the export extra is not installed.
+    """
+    destination = open_destination(str(address))
+    exporter, shown = Exporter(store, run_id, destination, options or Options()), Shown()
+    manifest = exporter.export(watch=watch, poll_seconds=poll_seconds, see=shown.see)
+    sheet = _write_sheet(destination, store, exporter, shown, title or run_id, subtitle)
+    _write_pages(destination, exporter, manifest, sheet, licence)
+    exporter.commit(manifest)
+    samples = sum(manifest.samples.values())
+    return Exported(
+        folder=destination.url,
+        samples=samples,
+        skipped=manifest.planned_items - samples,
+        refused=manifest.refused,
+        near_duplicates=manifest.near_duplicates,
+        complete=manifest.complete,
+    )
+
+
+def _write_sheet(
+    destination: Destination, store: Store, exporter: Exporter, shown: Shown, title: str, subtitle: str
+) -> bytes | None:
+    """The contact sheet, as picture and page; None when there is nothing to show."""
+    with tempfile.TemporaryDirectory(prefix="posemill-sheet-") as name:
+        folder = Path(name)
+        rows = shown.rows(store, exporter.reader.run, folder)
+        if not rows:
+            return None
+        paths = write_contact_sheet(rows, folder=folder, title=title, subtitle=subtitle)
+        picture = paths[0].read_bytes()
+        for path in paths:
+            destination.write_file(path.name, path)
+        return picture
+
+
+def _write_pages(
+    destination: Destination, exporter: Exporter, manifest: Manifest, sheet: bytes | None, licence: str
+) -> None:
+    run, statistics = exporter.reader.run, exporter.statistics
+    card = render_card(manifest, run, statistics, exporter.columns.kinds, licence=licence, sheet=sheet is not None)
+    destination.write("README.md", card.encode())
+    destination.write("overview.png", overview_png(statistics, manifest.outcomes))
+    destination.write("report.html", render_report(manifest, run, statistics, sheet).encode())

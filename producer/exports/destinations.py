@@ -1,0 +1,116 @@
+"""Where an export goes: a folder, or a prefix of object storage. Names are relative, with slashes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
+from shutil import copyfile
+from typing import Protocol
+
+from posemill.errors import BadInput, NotFound
+from posemill.storage import Store, open_store
+
+PARTIAL = ".partial"  # ends the names of files that are not whole
+
+
+class Destination(Protocol):
+    """A place for files; each is written whole or not at all."""
+
+    url: str
+
+    def write(self, name: str, content: bytes) -> None: ...
+
+    def write_file(self, name: str, path: Path) -> None:
+        """Take a finished local file over; it may be moved."""
+
+    def read(self, name: str) -> bytes:
+        """Raises NotFound."""
+
+    def read_file(self, name: str, path: Path) -> None:
+        """Put a file's content at a local path. Raises NotFound."""
+
+    def delete(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+    def names(self, folder: str = "") -> Iterator[str]:
+        """All files below a folder, which ends in a slash; in no order."""
+
+
+def open_destination(address: str) -> Destination:
+    """For a folder's path or an s3:// address. Raises BadInput for the path of a file."""
+    if address.startswith("s3://"):
+        return BucketDestination(open_store(address))
+    if Path(address).exists() and not Path(address).is_dir():
+        raise BadInput(f"{address} is a file; give a folder or an s3:// address")
+    return FolderDestination(Path(address))
+
+
+class FolderDestination:
+    """A folder on this machine; made when the first file comes."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.url = str(folder)
+
+    def write(self, name: str, content: bytes) -> None:
+        partial = self._partial(name)
+        partial.write_bytes(content)
+        partial.replace(self._folder / name)
+
+    def write_file(self, name: str, path: Path) -> None:
+        partial = self._partial(name)
+        try:
+            path.rename(partial)
+        except OSError:  # another file system
+            copyfile(path, partial)
+        partial.replace(self._folder / name)
+
+    def read(self, name: str) -> bytes:
+        try:
+            return (self._folder / name).read_bytes()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"{self._folder / name} does not exist") from error
+
+    def read_file(self, name: str, path: Path) -> None:
+        try:
+            copyfile(self._folder / name, path)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"{self._folder / name} does not exist") from error
+
+    def delete(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+    def names(self, folder: str = "") -> Iterator[str]:
+        paths = (path for path in (self._folder / folder).rglob("*") if path.suffix != PARTIAL and path.is_file())
+        return (path.relative_to(self._folder).as_posix() for path in paths)
+
+    def _partial(self, name: str) -> Path:
+        """Where a file is written before it gets its name; a dot in front hides it from those who read the set."""
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.with_name(f".{path.name}.{token_hex(4)}{PARTIAL}")
+
+
+class BucketDestination:
+    """A prefix of a bucket; its server may be another than the run's only if boto3's variables say so."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.url = store.url
+
+    def write(self, name: str, content: bytes) -> None:
+        self._store.put(name, content)
+
+    def write_file(self, name: str, path: Path) -> None:
+        self._store.put_file(name, path)
+
+    def read(self, name: str) -> bytes:
+        return self._store.get(name)
+
+    def read_file(self, name: str, path: Path) -> None:
+        self._store.get_file(name, path)
+
+    def delete(self, name: str) -> None:
+        self._store.delete(name)
+
+    def names(self, folder: str = "") -> Iterator[str]:
+        return (info.key for info in self._store.list(folder))

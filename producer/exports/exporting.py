@@ -1,0 +1,191 @@
+"""Exports a run: the stream of its samples cut into shards, each committed, and the manifest last.
+
+The same run and options give the same bytes.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from posemill.errors import PermanentError
+from posemill.storage import Store
+from producer.exports.columns import Columns
+from producer.exports.committing import Commits
+from producer.exports.destinations import Destination
+from producer.exports.duplicates import Duplicates
+from producer.exports.extra import require_extra
+from producer.exports.filters import parse_filter
+from producer.exports.folder_shards import FOLDERS, FolderShard, split_files
+from producer.exports.options import Form, Options
+from producer.exports.parquet_shards import ParquetShard
+from producer.exports.pictures import Made, Maker
+from producer.exports.samples import POLL_SECONDS, Sample, SampleReader
+from producer.exports.shards import (
+    MANIFEST,
+    Index,
+    Manifest,
+    Marker,
+    Refused,
+    SampleEntry,
+    Shard,
+    ShardWriter,
+    encode_pretty,
+    record_digest,
+)
+from producer.exports.splits import SPLITS
+from producer.exports.statistics import Statistics
+from producer.exports.webdataset_shards import WebdatasetShard
+from producer.streaming import in_order
+
+THREADS, AHEAD = 16, 32  # samples read from storage at once, and held in memory
+Planned = tuple[Sample, dict[str, Any]]  # a sample and its row of records
+
+
+class Exporter:
+    """One export of one run."""
+
+    def __init__(self, store: Store, run_id: str, destination: Destination, options: Options) -> None:
+        require_extra()
+        self.reader = SampleReader(store, run_id)
+        self.statistics = Statistics()
+        self._destination = destination
+        self._commits = Commits(destination)
+        self._options = options
+        self.columns = Columns(self.reader.run, options)
+        self._passes = parse_filter(options.where, self.columns.filterable)
+        self._maker = Maker(store, self.reader.run, options)
+        self._duplicates = Duplicates()
+        self._shards: list[Shard] = []
+        self._sources = bytearray(self.reader.plan.sources // 8 + 1)  # a bit each
+        self._filtered = self._refused = 0
+
+    def export(
+        self, *, watch: bool = False, poll_seconds: float = POLL_SECONDS, see: Callable[[Sample], None] | None = None
+    ) -> Manifest:
+        """Write all shards and give the manifest, which `commit` writes. `see` is shown every sample.
+
+        `watch` waits for what the run has not made yet.
+        """
+        run = self.reader.run
+        self._commits.claim(Marker(run_id=run.id, recipe_digest=run.recipe_digest, options=self._options))
+        open_shards: dict[str, list[Planned]] = {split: [] for split in SPLITS}
+        for sample in self.reader.samples(watch=watch, poll_seconds=poll_seconds):
+            row = self.columns.of_sample(sample)
+            if not self._passes(row):
+                self._filtered += 1
+                continue
+            if see:
+                see(sample)
+            self._note_source(row["source_number"])
+            waiting = open_shards[row["split"]]
+            waiting.append((sample, row))
+            if len(waiting) == self._options.shard_size:
+                self._shard(row["split"], waiting)
+                open_shards[row["split"]] = []
+        for split, waiting in open_shards.items():
+            if waiting:
+                self._shard(split, waiting)
+        self._commits.discard_others()
+        self._write_split_files()
+        return self._manifest()
+
+    def commit(self, manifest: Manifest) -> None:
+        """Say that the export is whole."""
+        self._destination.write(MANIFEST, encode_pretty(manifest))
+
+    def _note_source(self, number: int) -> None:
+        if number >= 0:
+            self._sources[number // 8] |= 0x80 >> number % 8
+
+    # shards -------------------------------------------------------------------------------------------------------
+
+    def _shard(self, split: str, planned: list[Planned]) -> None:
+        """Write a shard, or find that it stands."""
+        number = sum(1 for shard in self._shards if shard.split == split)
+        digests = [record_digest(row) for _, row in planned]
+        found = self._commits.standing(split, number, digests)
+        if found:
+            for entry in found.index.samples:
+                self._duplicates.add(entry.item_id, int(entry.perceptual_hash, 16))
+        else:
+            self._commits.discard_others()
+            found = self._commits.commit(*self._write_shard(split, number, planned, digests))
+        self.statistics.merge(found.statistics)
+        self._refused += len(found.index.refused)
+        self._shards.append(
+            Shard(split=split, number=number, samples=len(found.index.samples), index_sha256=found.index_sha256)
+        )
+
+    def _write_shard(
+        self, split: str, number: int, planned: list[Planned], digests: list[str]
+    ) -> tuple[Index, Statistics]:
+        writer, statistics = self._writer(split, number), Statistics()
+        entries: list[SampleEntry] = []
+        refused: list[Refused] = []
+        made_samples = in_order(lambda each: self._make(writer, each[0]), planned, threads=THREADS, ahead=AHEAD)
+        for made, (_, record), record_sha256 in zip(made_samples, planned, digests, strict=True):
+            if isinstance(made, Refused):
+                refused.append(made)
+                continue
+            near = self._duplicates.add(made.sample.item.id, made.perceptual_hash)
+            row = self.columns.of_made(made, record, near)
+            writer.add(made, row)
+            statistics.add(row, made.pose, control=made.control.name, image_bytes=len(made.image))
+            entries.append(_entry(made, row, record_sha256))
+        files = writer.close()
+        return Index(split=split, number=number, samples=entries, refused=refused, files=files), statistics
+
+    def _make(self, writer: ShardWriter, sample: Sample) -> Made | Refused:
+        try:
+            made = self._maker.make(sample)
+        except PermanentError as error:
+            return Refused(item_id=sample.item.id, code=error.code, message=str(error))
+        writer.store(made)
+        return made
+
+    def _writer(self, split: str, number: int) -> ShardWriter:
+        match self._options.form:
+            case Form.WEBDATASET:
+                return WebdatasetShard(self._destination, split, number, self._options)
+            case Form.PARQUET:
+                return ParquetShard(self._destination, split, number, self._options, self.columns.kinds)
+            case _:
+                return FolderShard(self._destination, split, number, self._options)
+
+    # the whole ----------------------------------------------------------------------------------------------------
+
+    def _write_split_files(self) -> None:
+        if self._options.form not in FOLDERS:
+            return
+        for split in SPLITS:
+            numbers = [shard.number for shard in self._shards if shard.split == split]
+            if numbers:
+                split_files(self._destination, self._options.form, split, numbers)
+
+    def _manifest(self) -> Manifest:
+        reader, shards = self.reader, self._shards
+        return Manifest(
+            run_id=reader.run.id,
+            recipe_digest=reader.run.recipe_digest,
+            options=self._options,
+            complete=not reader.missing_batches,
+            planned_items=reader.plan.items,
+            outcomes=dict(sorted(reader.outcomes.items())),
+            filtered=self._filtered,
+            sources=sum(byte.bit_count() for byte in self._sources),
+            samples={split: sum(shard.samples for shard in shards if shard.split == split) for split in SPLITS},
+            refused=self._refused,
+            near_duplicates=self.statistics.near_duplicates,
+            shards=shards,
+        )
+
+
+def _entry(made: Made, row: dict[str, Any], record_sha256: str) -> SampleEntry:
+    return SampleEntry(
+        item_id=made.sample.item.id,
+        origin=made.sample.origin,
+        record_sha256=record_sha256,
+        image_sha256=made.image_sha256,
+        control_sha256=made.control.sha256,
+        perceptual_hash=row["perceptual_hash"],
+        near_duplicate_of=row["near_duplicate_of"],
+    )

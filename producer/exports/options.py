@@ -1,0 +1,52 @@
+"""What the user chose for an export; written beside it, because another choice is another data set."""
+
+from enum import StrEnum
+
+import msgspec
+
+from posemill.errors import BadInput
+from producer.exports.filters import parse_filter
+
+
+class Form(StrEnum):
+    """The layout of a data set."""
+
+    WEBDATASET = "webdataset"
+    PARQUET = "parquet"
+    IMAGEFOLDER = "imagefolder"
+    FILL50K = "fill50k"
+
+
+class ImageFormat(StrEnum):
+    """How images are encoded; control images are always PNG, whose lines stay sharp."""
+
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+
+    @property
+    def suffix(self) -> str:
+        return "jpg" if self is ImageFormat.JPEG else self.value
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """All that shapes the bytes of an export. Raises BadInput when made with values that cannot be."""
+
+    form: Form = Form.IMAGEFOLDER
+    shard_size: int = 1000  # samples
+    image_format: ImageFormat = ImageFormat.PNG
+    quality: int = 95  # of JPEG and WebP, 1..100
+    where: str = ""  # a filter; see filters.py
+    validation: float = 0.0  # share of the sources
+    test: float = 0.0
+    captions: bool = False  # the text is the manifest's caption where it has one
+    with_source: bool = False  # also the source image
+
+    def __post_init__(self) -> None:
+        if self.shard_size < 1:
+            raise BadInput(f"a shard of {self.shard_size} samples cannot be; give 1 or more")
+        if not 1 <= self.quality <= 100:
+            raise BadInput(f"quality {self.quality} is outside 1..100")
+        if min(self.validation, self.test) < 0 or self.validation + self.test > 1:
+            raise BadInput("the shares of validation and test lie between 0 and 1, and so does their sum")
+        parse_filter(self.where)

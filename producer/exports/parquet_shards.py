@@ -1,0 +1,79 @@
+"""Parquet: a file a shard, whose schema carries the `datasets` features, so that pictures load as pictures."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from producer.exports.columns import Kind
+from producer.exports.destinations import Destination
+from producer.exports.options import Options
+from producer.exports.pictures import Made
+from producer.exports.shards import StoredFile
+from producer.exports.temporary import GrowingFile
+
+ROW_GROUP = 100  # samples; readers hold one at a time
+PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datasets` stores an Image
+
+
+def parquet_name(split: str, number: int) -> str:
+    return f"{split}/{number:05d}.parquet"
+
+
+def schema_of(kinds: dict[str, Kind], *, with_source: bool) -> pa.Schema:
+    """Pictures first, then a column each."""
+    pictures = ["image", "conditioning_image", *(["source_image"] if with_source else [])]
+    features: dict[str, Any] = {name: {"_type": "Image"} for name in pictures}
+    features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in kinds.items()}
+    fields = [pa.field(name, PICTURE) for name in pictures]
+    fields += [pa.field(name, pa.type_for_alias(kind)) for name, kind in kinds.items()]
+    return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+
+
+class ParquetShard:
+    """Columns `image`, `conditioning_image`, `text` and all others."""
+
+    def __init__(
+        self, destination: Destination, split: str, number: int, options: Options, kinds: dict[str, Kind]
+    ) -> None:
+        self._file = GrowingFile(destination, parquet_name(split, number))
+        self._suffix = options.image_format.suffix
+        self._schema = schema_of(kinds, with_source=options.with_source)
+        compression = {name: "none" if pa.types.is_struct(field.type) else "zstd"
+                       for name, field in ((field.name, field) for field in self._schema)}  # fmt: skip
+        self._writer = pq.ParquetWriter(self._file.stream, self._schema, compression=_by_leaf(compression))
+        self._rows: list[dict[str, Any]] = []
+
+    def store(self, made: Made) -> None:
+        """Nothing: a row group is written at once."""
+
+    def add(self, made: Made, row: dict[str, Any]) -> None:
+        name = row["item_id"]
+        pictures = {
+            "image": {"bytes": made.image, "path": f"{name}.{self._suffix}"},
+            "conditioning_image": {"bytes": made.control.png, "path": f"{name}.cond.png"},
+            "source_image": made.source and {"bytes": made.source, "path": f"{name}.source.{self._suffix}"},
+        }
+        self._rows.append({name: (pictures | row)[name] for name in self._schema.names})
+        if len(self._rows) == ROW_GROUP:
+            self._flush()
+
+    def close(self) -> list[StoredFile]:
+        self._flush()
+        self._writer.close()
+        return [self._file.finish()]
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+
+def _by_leaf(compression: dict[str, str]) -> dict[str, str]:
+    """Codecs by the paths that Parquet knows: a picture is two columns."""
+    leaves: dict[str, str] = {}
+    for name, codec in compression.items():
+        paths = [f"{name}.bytes", f"{name}.path"] if codec == "none" else [name]
+        leaves |= dict.fromkeys(paths, codec)
+    return leaves

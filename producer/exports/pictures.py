@@ -1,0 +1,116 @@
+"""Makes a sample ready to be written: its image, control image and pose, read from storage and looked at."""
+
+import io
+
+import msgspec
+from PIL import Image
+
+from posemill.errors import BadInput
+from posemill.identity import sha256
+from posemill.names import RunKeys, Stage
+from posemill.poses import Pose
+from posemill.records import Run, Source, decode_rows
+from posemill.storage import Store, get_unchanged
+from producer.exports.controls import Control, ControlImages, read_address
+from producer.exports.duplicates import perceptual_hash
+from producer.exports.keeping import Kept
+from producer.exports.keypoints import placed_pose
+from producer.exports.options import ImageFormat, Options
+from producer.exports.samples import Sample
+from producer.thumbnails import upright_rgb
+
+KEPT_SHARDS = 4  # of the detect plan, for source images
+BLACK = 2  # no pixel brighter, of 255: the picture is black, as the generate stage judges it
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """A sample with its pictures, encoded."""
+
+    sample: Sample
+    image: bytes
+    image_sha256: str
+    control: Control
+    pose: Pose | None  # in the image's pixels; None: the control image was ready-made
+    source: bytes | None  # the source image, where it is wanted and there is one
+    perceptual_hash: int  # 64 bits
+
+
+class Maker:
+    """Makes samples; safe between threads."""
+
+    def __init__(self, store: Store, run: Run, options: Options) -> None:
+        self._store = store
+        self._run = run
+        self._options = options
+        self._controls = ControlImages(store)
+        self._plans: Kept[bytes] = Kept(KEPT_SHARDS)
+
+    def make(self, sample: Sample) -> Made:
+        """Raises ChangedObject, NotFound, or BadInput when the image is black or something is no picture."""
+        try:
+            return self._make(sample)
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, about its bytes
+            raise BadInput(f"item {sample.item.id}: a picture of it cannot be read ({error})") from error
+
+    def _make(self, sample: Sample) -> Made:
+        assert sample.item.image is not None
+        stored = get_unchanged(self._store, sample.item.image.key, sample.item.image.sha256)
+        picture = Image.open(io.BytesIO(stored))
+        grey = picture.convert("L")
+        _require_light(grey, sample)
+        control = self._controls.of(sample)
+        image = self._encoded(picture, stored)
+        return Made(
+            sample=sample,
+            image=image,
+            image_sha256=sample.item.image.sha256 if image is stored else sha256(image),
+            control=control,
+            pose=self._pose(sample, control),
+            source=self._source(sample) if self._options.with_source else None,
+            perceptual_hash=perceptual_hash(grey),
+        )
+
+    def _encoded(self, picture: Image.Image, stored: bytes) -> bytes:
+        if self._options.image_format is ImageFormat.PNG and picture.format == "PNG":
+            return stored
+        return encoded(picture, self._options)
+
+    def _pose(self, sample: Sample, control: Control) -> Pose | None:
+        if not sample.source or not sample.source.pose:
+            return None
+        content = get_unchanged(self._store, sample.source.pose.key, sample.source.pose.sha256)
+        return placed_pose(content, control.drawn_size, (sample.item.width, sample.item.height))
+
+    def _source(self, sample: Sample) -> bytes | None:
+        source = planned_source(self._store, self._run, sample, self._plans)
+        if source is None or source.pose is not None:
+            return None
+        picture = Image.open(io.BytesIO(read_address(self._store, source.key or source.uri or "")))
+        if picture.width * picture.height > self._run.detect.limit_pixels:
+            raise BadInput(f"{source.name} has {picture.width}x{picture.height} pixels, over the run's limit_pixels")
+        return encoded(upright_rgb(picture), self._options)
+
+
+def planned_source(store: Store, run: Run, sample: Sample, plans: Kept[bytes]) -> Source | None:
+    """The row of the detect plan that a sample's source was; None where its control image was ready-made."""
+    if sample.item.source is None:
+        return None
+    slicing = run.slicing[Stage.DETECT]
+    batch, position = divmod(sample.item.source, slicing.batch_size)
+    shard, rows = slicing.place(batch)
+    key = RunKeys(run.id).shard(Stage.DETECT, shard)
+    return decode_rows(plans.get(key, lambda: store.get(key)), Source, rows)[position]
+
+
+def encoded(picture: Image.Image, options: Options) -> bytes:
+    """The picture in the format and quality asked for."""
+    buffer = io.BytesIO()
+    choices = {} if options.image_format is ImageFormat.PNG else {"quality": options.quality}
+    picture.convert("RGB").save(buffer, options.image_format.value.upper(), **choices)
+    return buffer.getvalue()
+
+
+def _require_light(grey: Image.Image, sample: Sample) -> None:
+    """A black image is refused, whatever its record says."""
+    if grey.point(lambda value: value > BLACK).getbbox() is None:
+        raise BadInput(f"item {sample.item.id}: the image is black, though its record says done")

@@ -1,0 +1,108 @@
+"""Reads a run's done items as a stream, in the plan's order; what became of all others is counted."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from posemill.errors import NotFound
+from posemill.names import RunKeys, Stage
+from posemill.rebuild import read_plan, read_run, read_state
+from posemill.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult, decode
+from posemill.storage import Store
+from producer.exports.keeping import Kept
+from producer.streaming import in_order
+
+THREADS, AHEAD = 8, 32  # records read at once
+KEPT_RECORDS = 64  # of the detect stage
+POLL_SECONDS = 1.0
+
+
+class Sample(msgspec.Struct, frozen=True, kw_only=True):
+    """A done item, what its image was drawn from, and the record that it stands in."""
+
+    item: ItemResult
+    source: SourceResult | None  # None: the control image was ready-made
+    batch: int
+    attempt: int
+    worker: str
+    finished_at: str
+    made_with: dict[str, Any]
+
+    @property
+    def control(self) -> str:
+        """Where its control image lies: a key of the store, or an address elsewhere."""
+        return self.item.control
+
+    @property
+    def origin(self) -> str:
+        """Identity of what the image was drawn from: the source's content, or the control image's address."""
+        return self.source.source_sha256 if self.source else self.control
+
+
+class SampleReader:
+    """A run's samples, and once they are all read, what else its records say."""
+
+    def __init__(self, store: Store, run_id: str) -> None:
+        self.run = read_run(store, run_id)
+        self.plan = read_plan(store, run_id)
+        self.outcomes: Counter[str] = Counter()  # items by outcome, and where they have one by reason
+        self.missing_batches = 0  # without a record: the run is not over, or was cancelled
+        self._store = store
+        self._keys = RunKeys(run_id)
+        self._detected: Kept[dict[int, SourceResult]] = Kept(KEPT_RECORDS)
+
+    def samples(self, *, watch: bool = False, poll_seconds: float = POLL_SECONDS) -> Iterator[Sample]:
+        """The done items. `watch` waits for records that are not written yet, until the run is cancelled."""
+        batches = self._written(poll_seconds) if watch else iter(range(self.plan.generate_batches))
+        for found in in_order(self._read, batches, threads=THREADS, ahead=0 if watch else AHEAD):
+            if found is None:
+                self.missing_batches += 1
+                continue
+            record, sources = found
+            for item in record.items:
+                self.outcomes[f"{item.outcome} {item.reason}".rstrip()] += 1
+                if item.outcome is Outcome.DONE:
+                    yield _sample(record, item, sources)
+
+    def _written(self, poll_seconds: float) -> Iterator[int]:
+        """Each batch's number, once it has a record."""
+        for batch in range(self.plan.generate_batches):
+            while self._store.head(self._keys.record(Stage.GENERATE, batch)) is None and not self._cancelled():
+                time.sleep(poll_seconds)
+            yield batch
+
+    def _cancelled(self) -> bool:
+        return read_state(self._store, self.run.id).state is RunState.CANCELLED
+
+    def _read(self, batch: int) -> tuple[BatchRecord, dict[int, SourceResult]] | None:
+        try:
+            content = self._store.get(self._keys.record(Stage.GENERATE, batch))
+        except NotFound:
+            return None
+        record = decode(content, BatchRecord)
+        numbers = {item.source for item in record.items if item.source is not None and item.outcome is Outcome.DONE}
+        return record, {number: self._source(number) for number in sorted(numbers)}
+
+    def _source(self, number: int) -> SourceResult:
+        key = self._keys.record(Stage.DETECT, number // self.run.slicing[Stage.DETECT].batch_size)
+
+        def read() -> dict[int, SourceResult]:
+            record = decode(self._store.get(key), BatchRecord)
+            return {result.source: result for result in record.sources}
+
+        return self._detected.get(key, read)[number]
+
+
+def _sample(record: BatchRecord, item: ItemResult, sources: dict[int, SourceResult]) -> Sample:
+    return Sample(
+        item=item,
+        source=None if item.source is None else sources[item.source],
+        batch=record.batch,
+        attempt=record.attempt,
+        worker=record.worker,
+        finished_at=record.finished_at,
+        made_with=record.made_with,
+    )

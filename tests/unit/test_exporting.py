@@ -1,0 +1,197 @@
+"""An export is committed shard by shard, goes on where it was interrupted, and tells what is wrong with it."""
+
+import io
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from posemill.errors import BadInput
+from posemill.identity import sha256
+from producer.exports.destinations import FolderDestination
+from producer.exports.exporting import Exporter
+from producer.exports.options import Form, ImageFormat, Options
+from producer.exports.proof import check_export
+from producer.exports.shards import Manifest
+from tests.conftest import wait_until
+from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, variant_image
+
+ITEMS = 40  # of which 36 are done
+
+
+def export(
+    store: SyntheticStore, folder: Path, form: Form = Form.WEBDATASET, *, watch: bool = False, **choices: object
+) -> Manifest:
+    options = Options(form=form, **{"shard_size": 8, **choices})
+    exporter = Exporter(store, RUN_ID, FolderDestination(folder), options)
+    manifest = exporter.export(watch=watch, poll_seconds=0.02)
+    exporter.commit(manifest)
+    return manifest
+
+
+def faults(folder: Path, store: SyntheticStore | None = None) -> dict[str, str]:
+    return {fault.key: fault.kind for fault in check_export(FolderDestination(folder), store).faults}
+
+
+@pytest.mark.parametrize("form", Form)
+def test_the_same_run_exports_to_the_same_bytes_and_is_proven(form: Form, tmp_path: Path) -> None:
+    manifest = export(SyntheticStore(ITEMS), tmp_path / "a", form, validation=0.3, with_source=True)
+    export(SyntheticStore(ITEMS), tmp_path / "b", form, validation=0.3, with_source=True)
+    assert digests(tmp_path / "a") == digests(tmp_path / "b")
+    assert sum(manifest.samples.values()) == 36
+    assert manifest.samples["validation"] > 0
+    assert manifest.outcomes == {"done": 36, "rejected unsafe": 4}
+    assert (manifest.sources, manifest.complete) == (10, True)
+    assert faults(tmp_path / "a", SyntheticStore(ITEMS)) == {}
+
+
+@pytest.mark.parametrize("form", [Form.WEBDATASET, Form.IMAGEFOLDER])
+def test_an_interrupted_export_goes_on_and_ends_in_the_same_bytes(form: Form, tmp_path: Path) -> None:
+    export(SyntheticStore(ITEMS), tmp_path / "calm", form)
+
+    class Failing(SyntheticStore):
+        def get(self, key: str) -> bytes:
+            if item_id(30) in key:
+                raise KeyboardInterrupt
+            return super().get(key)
+
+    with pytest.raises(KeyboardInterrupt):
+        export(Failing(ITEMS), tmp_path / "cut", form)
+    assert not (tmp_path / "cut" / "manifest.json").exists()
+    with pytest.raises(BadInput, match="no finished export"):
+        check_export(FolderDestination(tmp_path / "cut"))
+    store = SyntheticStore(ITEMS)
+    export(store, tmp_path / "cut", form)
+    assert store.reads == 36 - 24, "three shards stood already and were not read again"
+    assert digests(tmp_path / "cut") == digests(tmp_path / "calm")
+
+
+def test_watching_exports_shards_while_the_run_goes_on(tmp_path: Path) -> None:
+    made: set[int] = {0, 1}
+    store = SyntheticStore(ITEMS, written=made.__contains__)
+    watching = threading.Thread(target=export, args=(store, tmp_path / "live"), kwargs={"watch": True})
+    watching.start()
+    wait_until((tmp_path / "live/statistics/train-00000.json").exists)
+    assert not (tmp_path / "live/manifest.json").exists()
+    assert not (tmp_path / "live/index/train-00003.json").exists()
+    made.update(range(5))
+    watching.join(60)
+    export(SyntheticStore(ITEMS), tmp_path / "after")
+    assert digests(tmp_path / "live") == digests(tmp_path / "after")
+
+
+def test_an_export_of_an_unfinished_run_says_so_and_is_mended_by_the_next(tmp_path: Path) -> None:
+    unfinished = SyntheticStore(ITEMS, written=lambda batch: batch != 1)
+    assert not export(unfinished, tmp_path / "out", Form.IMAGEFOLDER).complete
+    assert "missing_sample" in faults(tmp_path / "out", SyntheticStore(ITEMS)).values()
+    assert export(SyntheticStore(ITEMS), tmp_path / "out", Form.IMAGEFOLDER).complete
+    export(SyntheticStore(ITEMS), tmp_path / "calm", Form.IMAGEFOLDER)
+    assert digests(tmp_path / "out") == digests(tmp_path / "calm")
+
+
+def test_a_black_or_changed_or_lost_image_never_gets_in_and_is_told(tmp_path: Path) -> None:
+    black = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(black, "PNG")
+    store = SyntheticStore(ITEMS, image=lambda number: black.getvalue() if number == 2 else variant_image(number))
+    keys = [f"runs/{RUN_ID}/images/{item_id(number)[:2]}/{item_id(number)}.png" for number in (3, 4)]
+    store.replaced[keys[0]] = b"another"
+    store.replaced[keys[1]] = b""
+    broken = [key for key in store.control_keys() if key.endswith(f"{9:032x}.png")]
+    store.replaced[broken[0]] = b"another"  # of items 36 to 38
+    manifest = export(store, tmp_path)
+    assert (manifest.samples["train"], manifest.refused) == (30, 6)
+    index = json.loads((tmp_path / "index/train-00000.json").read_text())
+    assert {refused["item_id"]: refused["code"] for refused in index["refused"]} == {
+        item_id(2): "bad_input", item_id(3): "changed", item_id(4): "changed"
+    }  # fmt: skip
+    assert not {entry["item_id"] for entry in index["samples"]} & {item_id(number) for number in (2, 3, 4)}
+    assert faults(tmp_path)[item_id(2)] == "refused_sample"
+    assert export(SyntheticStore(ITEMS), tmp_path).refused == 0, "once the objects are back, so are the samples"
+
+
+def test_images_that_look_alike_are_flagged_with_the_earlier_one_and_kept(tmp_path: Path) -> None:
+    store = SyntheticStore(ITEMS, image=lambda number: variant_image(1 if number in (1, 20) else number))
+    manifest = export(store, tmp_path, Form.IMAGEFOLDER)
+    rows = [json.loads(line) for line in (tmp_path / "train/metadata.jsonl").read_text().splitlines()]
+    flagged = {row["item_id"]: row["near_duplicate_of"] for row in rows if row["near_duplicate_of"]}
+    assert flagged == {item_id(20): item_id(1)}
+    assert (manifest.near_duplicates, manifest.samples["train"]) == (1, 36)
+
+
+def test_a_filter_takes_what_it_says_and_a_split_holds_no_source_of_another(tmp_path: Path) -> None:
+    manifest = export(SyntheticStore(ITEMS), tmp_path, Form.IMAGEFOLDER, where="people == 1 and score > 0.4",
+                      validation=0.4, test=0.2)  # fmt: skip
+    rows = [json.loads(line) for path in tmp_path.glob("*/metadata.jsonl") for line in path.read_text().splitlines()]
+    assert {row["people"] for row in rows} == {1}
+    assert min(row["score"] for row in rows) > 0.4
+    assert manifest.filtered == 36 - len(rows)
+    splits: dict[str, set[str]] = {}
+    for row in rows:
+        splits.setdefault(row["source"], set()).add(row["split"])
+    assert {len(found) for found in splits.values()} == {1}
+    assert faults(tmp_path, SyntheticStore(ITEMS)) == {}
+
+
+@pytest.mark.parametrize("image_format", [ImageFormat.JPEG, ImageFormat.WEBP])
+def test_images_are_encoded_as_asked_and_quality_counts(image_format: ImageFormat, tmp_path: Path) -> None:
+    sizes = []
+    for quality in (30, 95):
+        folder = tmp_path / str(quality)
+        export(SyntheticStore(8), folder, Form.IMAGEFOLDER, image_format=image_format, quality=quality)
+        paths = list(folder.glob(f"train/images/*/*.{image_format.suffix}"))
+        assert {Image.open(path).format for path in paths} == {image_format.value.upper()}
+        sizes.append(sum(path.stat().st_size for path in paths))
+    assert sizes[0] < sizes[1] / 2
+
+
+def test_another_runs_folder_and_other_options_are_refused(tmp_path: Path) -> None:
+    export(SyntheticStore(8), tmp_path / "out")
+    with pytest.raises(BadInput, match="other options"):
+        export(SyntheticStore(8), tmp_path / "out", quality=50)
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs/precious.txt").write_text("mine")
+    with pytest.raises(BadInput, match="choose an empty folder"):
+        export(SyntheticStore(8), tmp_path / "theirs")
+    assert (tmp_path / "theirs/precious.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("form", Form)
+def test_check_notices_files_that_were_changed_lost_or_added(form: Form, tmp_path: Path) -> None:
+    export(SyntheticStore(ITEMS), tmp_path, form)
+    index = json.loads((tmp_path / "index/train-00001.json").read_text())
+    changed = index["files"][0]["name"]
+    (tmp_path / changed).write_bytes(b"x")
+    lost = json.loads((tmp_path / "index/train-00002.json").read_text())["files"][0]["name"]
+    (tmp_path / lost).unlink()
+    (tmp_path / "train/stranger.bin").write_bytes(b"")
+    (tmp_path / "index/train-00003.json").write_text("{}")
+    found = faults(tmp_path)
+    assert {changed: "changed_object", lost: "missing_object", "train/stranger.bin": "stray_object",
+            "index/train-00003.json": "changed_object"}.items() <= found.items()  # fmt: skip
+
+
+@pytest.mark.parametrize("form", [Form.WEBDATASET, Form.PARQUET, Form.IMAGEFOLDER])
+def test_check_notices_samples_that_are_incomplete_doubled_or_in_the_wrong_split(form: Form, tmp_path: Path) -> None:
+    export(SyntheticStore(ITEMS), tmp_path, form)
+    forge(
+        tmp_path,
+        "index/train-00001.json",
+        lambda text: text.replace(f'"item_id": "{item_id(10)}', f'"item_id": "{item_id(0)}'),
+    )
+    kinds = set(faults(tmp_path).values())
+    assert {"wrong_sample", "double_sample"} <= kinds
+    options = tmp_path / "manifest.json"
+    options.write_text(options.read_text().replace('"test": 0.0', '"test": 1.0'))
+    assert "wrong_split" in faults(tmp_path).values()
+
+
+def forge(folder: Path, name: str, change) -> None:
+    """Change an index and make the manifest agree, as somebody would who wants to deceive."""
+    before = (folder / name).read_bytes()
+    (folder / name).write_text(change(before.decode()))
+    manifest = folder / "manifest.json"
+    after = (folder / name).read_bytes()
+    assert after != before
+    manifest.write_text(manifest.read_text().replace(sha256(before), sha256(after)))
