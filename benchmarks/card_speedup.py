@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import torch
 from diffusers import StableDiffusionControlNetPipeline
 from PIL import Image
 
@@ -64,7 +65,9 @@ def _card_script(out: Path) -> Callable[[Path, list[str]], None]:
     """The card's steps with the networks that ship here; models are loaded once, as in the card."""
     out.mkdir()
     openpose = load_openpose_thin(device="cpu", exact=True).detector
-    pipe = StableDiffusionControlNetPipeline.from_pretrained(local_path(MODEL.base), safety_checker=None)
+    pipe = StableDiffusionControlNetPipeline.from_pretrained(
+        local_path(MODEL.base), safety_checker=None, torch_dtype=torch.float32
+    )
     pipe.set_progress_bar_config(disable=True)
 
     def script(photographs: Path, prompts: list[str]) -> None:

@@ -15,8 +15,8 @@ def main() -> int:
     options = _parser().parse_args()
     set_up_logging()
     stage = Stage(options.stage)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin starve their neighbours on small machines
     if stage is Stage.DETECT or options.concurrency > 1:
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads would starve the other processes
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a core; more threads would only fight over it
     if options.concurrency > 1:
         _supervise(stage, options.concurrency, options.queue)
