@@ -137,6 +137,9 @@ def test_a_pose_may_stand_in_the_row_or_in_a_file(tmp_path):
         pytest.param({"source": "a", "pose": "b"}, "m.jsonl:1", "exactly one of the columns", id="two sources"),
         pytest.param({"source": 5}, "m.jsonl:1, column source", "an address is text", id="source is a number"),
         pytest.param({"source": "a\0b"}, "m.jsonl:1, column source", "without control", id="NUL"),
+        pytest.param(
+            {"source": "s3://b/" + "é" * 513}, "m.jsonl:1, column source", "longer than 1024 bytes", id="long key"
+        ),
         pytest.param({"source": "ftp://x/a"}, "m.jsonl:1, column source", "only http and https", id="other scheme"),
         pytest.param({"source": "a", "prompt": 5}, "m.jsonl:1, column prompt", "5 is not text", id="prompt"),
         pytest.param({"source": "a", "negative_prompt": []}, "m.jsonl:1, column negative_prompt", "not text", id="neg"),
