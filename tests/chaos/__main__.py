@@ -52,7 +52,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="posemill-chaos-") as name:
         report = prove(Path(name), sources=options.sources, kills=options.kills, seed=options.seed)
     print(json.dumps(report))
-    return 0 if report["lost"] == report["duplicated"] == report["differing"] == 0 else 1
+    kept = report["lost"] == report["duplicated"] == report["differing"] == 0
+    return 0 if kept and report.get("takeover_seconds", 0) is not None else 1
 
 
 def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, object]:
@@ -74,10 +75,10 @@ def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, obj
         faults = _disturb(harm, kills)
         too_late = faults.pop(TOO_LATE)
         disturbed.wait(timeout_seconds=600)
-        found: dict[str, float] = {**differences(store, "calm", "disturbed", calm_controls)}
+        found: dict[str, float | None] = {**differences(store, "calm", "disturbed", calm_controls)}
         if kills >= SCHEDULE["kill_worker"]:
             _say("A worker is killed, and its batches are taken over")
-            found["takeover_seconds"] = takeover_seconds(services, folder / "takeover")
+            found["takeover_seconds"] = _takeover(services, folder / "takeover")
     seconds = round(time.monotonic() - begun, 1)
     injected = {f"storage: {fault.value}": number for fault, number in proxy.injected.items()}
     return {
@@ -88,6 +89,15 @@ def prove(folder: Path, *, sources: int, kills: int, seed: int) -> dict[str, obj
         **found,
         "seconds": seconds,
     }
+
+
+def _takeover(services: EmbeddedServices, folder: Path) -> float | None:
+    """Seconds, or None when it took too long; what the runs have shown is reported all the same."""
+    try:
+        return takeover_seconds(services, folder)
+    except AssertionError as error:
+        _say(f"The dead worker's batches were not taken over: {error}")
+        return None
 
 
 def _disturb(harm: Harm, kills: int) -> dict[str, int]:
