@@ -10,7 +10,7 @@ from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 from safetensors import safe_open
 
 from tools.embedded import evaluate
-from tools.embedded.card import GOALS
+from tools.embedded.card import GOALS, compose_card
 
 FOLDER = Path(__file__).resolve().parents[2] / "workers" / "weights" / "embedded"
 PAIRS = 24
@@ -85,6 +85,6 @@ def test_the_tokenizer_spells_words_that_it_does_not_know(pipeline):
 
 
 def test_the_model_card_states_the_scores_of_the_evaluation():
-    card = (FOLDER / "README.md").read_text()
-    assert "license: apache-2.0" in card
-    assert (FOLDER / "evaluation.json").exists()
+    results, history = (json.loads((FOLDER / f"{name}.json").read_text()) for name in ("evaluation", "training"))
+    size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file() and path.name != "README.md")
+    assert (FOLDER / "README.md").read_text() == compose_card(results, history, size)
