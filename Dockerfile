@@ -20,9 +20,11 @@ import tomllib
 from pathlib import Path
 
 project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
-workers, export = (project["optional-dependencies"][extra] for extra in ("workers", "export"))
+workers, export, dwpose = (project["optional-dependencies"][extra] for extra in ("workers", "export", "dwpose"))
 torch = [wanted for wanted in workers if wanted.startswith("torch")]
-wanted_by = {"producer": project["dependencies"], "export": export, "workers": workers, "torch": torch}
+wanted_by = {
+    "producer": project["dependencies"], "export": export, "workers": workers, "torch": torch, "dwpose": dwpose,
+}
 for name, wanted in wanted_by.items():
     Path(f"{name}.txt").write_text("".join(f"{line}\n" for line in wanted))
 PYTHON
@@ -41,13 +43,14 @@ CMD ["--help"]
 
 
 # Detects. PyTorch's own index has wheels without CUDA, a tenth of the size; any index with such wheels will do.
+# rtmlib comes after the check, which it would not pass: it asks for two more builds of OpenCV.
 FROM base AS worker-cpu
 ARG TORCH_INDEX_URL=https://download.pytorch.org/whl/cpu
 RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --no-deps --index-url "${TORCH_INDEX_URL}" -c constraints.txt -r torch.txt \
-    && pip install -c constraints.txt -r workers.txt
+    && pip install -c constraints.txt -r workers.txt -r dwpose.txt
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=bind,target=/src,rw \
-    pip install --no-deps /src && pip check
+    pip install --no-deps /src && pip check && pip install --no-deps -c constraints.txt rtmlib
 USER posemill
 WORKDIR /home/posemill
 VOLUME /models

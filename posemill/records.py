@@ -198,6 +198,7 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     height: int = 0
     batch_size: int = 0  # images in the pipeline call that made it
     seconds: float = 0.0  # of device time, its share of the call
+    perceptual_hash: str = ""  # of the image, 16 hexadecimal digits; nothing where another worker's image stood already
 
 
 class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):

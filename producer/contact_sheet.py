@@ -9,6 +9,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from producer.lettering import counted
 from producer.sheet_picture import Cell, CellRow, draw_sheet
 from producer.thumbnails import thumbnail
 
@@ -25,10 +26,16 @@ class SheetImage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SheetControl:
+    path: Path
+    kind: str  # openpose, canny, …
+
+
+@dataclass(frozen=True, kw_only=True)
 class SheetRow:
     title: str
     source: Path | None  # None when the row came with a control image of its own
-    control: Path
+    controls: tuple[SheetControl, ...]
     images: tuple[SheetImage, ...]
 
 
@@ -56,26 +63,27 @@ def render_page(rows: Sequence[SheetRow], *, title: str, subtitle: str) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture"] = _picture_tag
+    environment.filters |= {"picture": _picture_tag, "control_word": control_word}
     template = environment.get_template("contact_sheet.html.j2")
     return template.render(title=title, subtitle=subtitle, rows=shown, left_out=left_out)
+
+
+def control_word(kind: str) -> str:
+    """What people call a kind of control image."""
+    return "pose" if kind == "openpose" else kind
 
 
 def limited(rows: Sequence[SheetRow], *, most_rows: int, most_images: int) -> tuple[list[SheetRow], str]:
     """The rows that fit, and a sentence about those that do not; empty when all do."""
     shown = [
-        SheetRow(title=row.title, source=row.source, control=row.control, images=row.images[:most_images])
+        SheetRow(title=row.title, source=row.source, controls=row.controls, images=row.images[:most_images])
         for row in rows[:most_rows]
     ]
     rows_left_out = len(rows) - len(shown)
     images_left_out = sum(len(row.images) for row in rows) - sum(len(row.images) for row in shown)
     if not rows_left_out and not images_left_out:
         return shown, ""
-    return shown, f"Not shown: {_count(rows_left_out, 'row')} and {_count(images_left_out, 'image')} in all."
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return shown, f"Not shown: {counted(rows_left_out, 'row')} and {counted(images_left_out, 'image')} in all."
 
 
 def _cells(row: SheetRow) -> CellRow:
@@ -84,10 +92,15 @@ def _cells(row: SheetRow) -> CellRow:
 
 
 def _input_cells(row: SheetRow) -> tuple[Cell, ...]:
+    """The row's title stands below the first of them."""
     if row.source is None:
-        return (Cell(path=row.control, caption=row.title, note="pose"),)
-    source = Cell(path=row.source, caption=row.title, note="source")
-    return source, Cell(path=row.control, caption="pose", note="")
+        first, *more = row.controls
+        return (Cell(path=first.path, caption=row.title, note=control_word(first.kind)), *_control_cells(more))
+    return (Cell(path=row.source, caption=row.title, note="source"), *_control_cells(row.controls))
+
+
+def _control_cells(controls: Sequence[SheetControl]) -> list[Cell]:
+    return [Cell(path=control.path, caption=control_word(control.kind), note="") for control in controls]
 
 
 def _picture_tag(path: Path, alternative: str) -> Markup:

@@ -65,3 +65,8 @@ def _other_font(size: int) -> Font | None:
         except OSError:
             continue
     return None
+
+
+def counted(number: int, noun: str) -> str:
+    """1 source, 2 sources."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -17,6 +17,7 @@ from posemill.records import Run, Source, decode_lines, encode
 from posemill.settings import Settings
 from posemill.storage import Store, open_store
 from posemill.web import fetch
+from producer.lettering import counted
 from producer.recipe import parse_recipe, read_recipe, recipe_folder
 from producer.resolving import resolve
 from producer.rows import Candidate
@@ -117,7 +118,8 @@ def _draw(folder: Path, sources: list[Source], controls: list[PreviewControl], *
         picture = Cell(path=_shown(folder / (source.key or "")), caption=source.name, note="source")
         rows.append(CellRow(inputs=(picture,), images=tuple(cells)))
     rejected = sum(bool(control.reason) for control in controls)
-    subtitle = f"{len(controls)} control images of {len(sources)} sources; {rejected} cannot be made"
+    subtitle = f"{counted(len(controls) - rejected, 'control image')} of {counted(len(sources), 'source')}"
+    subtitle += f"; {rejected} cannot be made" if rejected else ""
     path = folder / SHEET
     draw_sheet(rows, title=title, subtitle=subtitle, footer="").save(path)
     return path

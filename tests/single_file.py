@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
 
@@ -10,25 +11,66 @@ LAYERS = 1  # a block of tests/tiny_model.py
 RESNET = {"norm1": "in_layers.0", "conv1": "in_layers.2", "norm2": "out_layers.0", "conv2": "out_layers.3",
           "time_emb_proj": "emb_layers.1", "conv_shortcut": "skip_connection"}  # fmt: skip
 ENDS = {"time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2",
+        "add_embedding.linear_1": "label_emb.0.0", "add_embedding.linear_2": "label_emb.0.2",
         "conv_in": "input_blocks.0.0", "conv_norm_out": "out.0", "conv_out": "out.2"}  # fmt: skip
+OPEN_CLIP = {"text_model.embeddings.position_embedding.weight": "positional_embedding",
+             "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+             "text_model.final_layer_norm.weight": "ln_final.weight",
+             "text_model.final_layer_norm.bias": "ln_final.bias"}  # fmt: skip
+OPEN_CLIP_LAYER = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+                   "self_attn.out_proj": "attn.out_proj"}  # fmt: skip
 ATTENTION = {"group_norm": "norm", "to_q": "q", "to_k": "k", "to_v": "v", "to_out.0": "proj_out"}
 
 
 def write_single_file(path: Path, folder: Path) -> Path:
     """The folder's UNet, VAE and text encoder in one file."""
+    return _write(path, {**_images(folder), **_clip(folder, "cond_stage_model.transformer.")})
+
+
+def write_single_sdxl_file(path: Path, folder: Path) -> Path:
+    """The folder's UNet, VAE and both text encoders in one file, the second as OpenCLIP names it."""
+    first = _clip(folder, "conditioner.embedders.0.transformer.")
+    return _write(path, {**_images(folder), **first, **_open_clip(folder, "conditioner.embedders.1.model.")})
+
+
+def _write(path: Path, tensors: dict[str, torch.Tensor]) -> Path:
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path)
+    return path
+
+
+def _images(folder: Path) -> dict[str, torch.Tensor]:
+    """UNet and VAE."""
     unet = UNet2DConditionModel.from_pretrained(folder / "unet").state_dict()
     vae = AutoencoderKL.from_pretrained(folder / "vae").state_dict()
-    text = load_file(folder / "text_encoder" / "model.safetensors")
     whole = {f"model.diffusion_model.{_unet_name(name)}": value for name, value in unet.items()}
     for name, value in vae.items():
         in_stability = _vae_name(name)
         is_attention = ".attn_1." in in_stability and in_stability.endswith("weight") and value.ndim == 2
         whole[f"first_stage_model.{in_stability}"] = value[:, :, None, None] if is_attention else value
+    return whole
+
+
+def _clip(folder: Path, place: str) -> dict[str, torch.Tensor]:
+    text = load_file(folder / "text_encoder" / "model.safetensors")
+    wrapped = {name if name.startswith("text_model.") else f"text_model.{name}": each for name, each in text.items()}
+    return {f"{place}{name}": value for name, value in wrapped.items()}
+
+
+def _open_clip(folder: Path, place: str) -> dict[str, torch.Tensor]:
+    """Queries, keys and values in one matrix, the projection the other way round."""
+    text = load_file(folder / "text_encoder_2" / "model.safetensors")
+    whole = {"text_projection": text["text_projection.weight"].T}
     for name, value in text.items():
-        prefix = "" if name.startswith("text_model.") else "text_model."
-        whole[f"cond_stage_model.transformer.{prefix}{name}"] = value
-    save_file({name: value.contiguous() for name, value in whole.items()}, path)
-    return path
+        if name in OPEN_CLIP:
+            whole[OPEN_CLIP[name]] = value
+        elif found := re.match(r"text_model\.encoder\.layers\.(\d+)\.(.*)\.(weight|bias)", name):
+            layer, part, kind = found.groups()
+            if part in OPEN_CLIP_LAYER:
+                whole[f"transformer.resblocks.{layer}.{OPEN_CLIP_LAYER[part]}.{kind}"] = value
+            elif part == "self_attn.q_proj":
+                joint = [text[name.replace("q_proj", f"{each}_proj")] for each in "qkv"]
+                whole[f"transformer.resblocks.{layer}.attn.in_proj_{kind}"] = torch.cat(joint)
+    return {f"{place}{name}": value for name, value in whole.items()}
 
 
 def _unet_name(name: str) -> str:

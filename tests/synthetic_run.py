@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 from posemill.errors import NotFound
 from posemill.identity import sha256
 from posemill.names import RunKeys, Stage, batch_of
+from posemill.perceptual import perceptual_hash
 from posemill.poses import Person, Pose, to_openpose_json
 from posemill.records import (
     BatchRecord,
@@ -41,7 +42,10 @@ ITEMS_A_SOURCE = 4
 
 
 class SyntheticStore:
-    """A store that holds one run and nothing else. `written` says which generate batches have their record."""
+    """A store that holds one run and nothing else. `written` says which generate batches have their record.
+
+    Without `hashes` the records know no perceptual hashes.
+    """
 
     url = "s3://synthetic"
 
@@ -51,10 +55,12 @@ class SyntheticStore:
         *,
         written: Callable[[int], bool] = lambda _: True,
         image: Callable[[int], bytes] | None = None,
+        hashes: bool = True,
     ) -> None:
         self.items = items
         self.written = written
         self.image = image or variant_image
+        self.hashes = hashes
         self.reads = 0  # of images
         self.replaced: dict[str, bytes] = {}  # objects that a test puts in the place of the made-up ones
         self._keys = RunKeys(RUN_ID)
@@ -111,7 +117,11 @@ class SyntheticStore:
     def _record(self, stage: Stage, batch: int) -> bytes:
         if stage is Stage.GENERATE and not self.written(batch):
             raise NotFound(f"batch {batch} has no record")
-        return _detect_record(batch) if stage is Stage.DETECT else _generate_record(batch, self.items, self.image)
+        if stage is Stage.DETECT:
+            return _detect_record(batch)
+        numbers = range(batch * BATCH, min((batch + 1) * BATCH, self.items))
+        items = [_item(number, self.image(number), hashed=self.hashes) for number in numbers]
+        return encode(_record_of(Stage.GENERATE, batch, items=items))
 
     def _detect_shard(self, number: int) -> bytes:
         rows = [Source(name=source_name(n), identity=f"{n:064x}", key=f"sources/{n:02x}/{n % VARIANTS:012x}")
@@ -159,12 +169,7 @@ def synthetic_run() -> Run:
     )
 
 
-def _generate_record(batch: int, items: int, image: Callable[[int], bytes]) -> bytes:
-    results = [_item(number, image) for number in range(batch * BATCH, min((batch + 1) * BATCH, items))]
-    return encode(_record_of(Stage.GENERATE, batch, items=results))
-
-
-def _item(number: int, image: Callable[[int], bytes]) -> ItemResult:
+def _item(number: int, image: bytes, *, hashed: bool) -> ItemResult:
     """Every tenth item is rejected."""
     source, colour = number // ITEMS_A_SOURCE, ("red", "blue")[number % 2]
     common = {"id": item_id(number), "prompt": f"a figure in {colour}", "seed": number * 40503 % 2**32,
@@ -175,13 +180,19 @@ def _item(number: int, image: Callable[[int], bytes]) -> ItemResult:
         outcome=Outcome.DONE,
         control=f"controls/{source % VARIANTS:02x}/{source % VARIANTS:032x}.png",
         detector="openpose-thin, controlnet_aux 0.0.10",
-        image=stored(RunKeys(RUN_ID).image(item_id(number)), image(number)),
+        image=stored(RunKeys(RUN_ID).image(item_id(number)), image),
+        perceptual_hash=hash_of(image) if hashed else "",
         width=SIZE,
         height=SIZE,
         batch_size=BATCH,
         seconds=0.05 + number % 7 / 100,
         **common,
     )
+
+
+@lru_cache(maxsize=1024)
+def hash_of(image: bytes) -> str:
+    return f"{perceptual_hash(Image.open(io.BytesIO(image))):016x}"
 
 
 @lru_cache(maxsize=64)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -28,17 +29,32 @@ BLOCKS = {
 
 def write_tiny_model(folder: Path) -> Path:
     """The folder holds the base; folder/controlnet the ControlNet."""
-    torch.manual_seed(7)
+    return _write(folder, seed=7, blocks=BLOCKS)
+
+
+def write_tiny_sd2(folder: Path) -> Path:
+    """As write_tiny_model, with what Stable Diffusion 2.1 does otherwise, the prediction of velocities included."""
+    blocks = BLOCKS | {"attention_head_dim": (4, 8), "use_linear_projection": True}
+    return _write(
+        folder, seed=6, blocks=blocks, text={"hidden_act": "gelu"}, scheduler={"prediction_type": "v_prediction"}
+    )
+
+
+def _write(
+    folder: Path, *, seed: int, blocks: dict[str, Any], text: dict[str, Any] | None = None,
+    scheduler: dict[str, Any] | None = None,
+) -> Path:  # fmt: skip
+    torch.manual_seed(seed)
     unet = UNet2DConditionModel(
-        sample_size=16, in_channels=4, out_channels=4, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **BLOCKS
+        sample_size=16, in_channels=4, out_channels=4, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **blocks
     )
     pipe = StableDiffusionControlNetPipeline(
-        controlnet=_awake(ControlNetModel(in_channels=4, conditioning_embedding_out_channels=(8, 16, 16), **BLOCKS)),
+        controlnet=_awake(ControlNetModel(in_channels=4, conditioning_embedding_out_channels=(8, 16, 16), **blocks)),
         vae=_vae(),
-        text_encoder=CLIPTextModel(_text_config()),
+        text_encoder=CLIPTextModel(_text_config(**(text or {}))),
         tokenizer=_tokenizer(folder),
         unet=unet,
-        scheduler=_scheduler(),
+        scheduler=_scheduler(**(scheduler or {})),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -65,14 +81,14 @@ def write_tiny_sdxl(folder: Path) -> Path:
         "projection_class_embeddings_input_dim": 6 * 8 + 32,
         "use_linear_projection": True,
     }
-    blocks = BLOCKS | {"cross_attention_dim": 64} | extra
+    blocks = BLOCKS | {"cross_attention_dim": 32 + 48} | extra
     unet = UNet2DConditionModel(
         sample_size=16, in_channels=4, out_channels=4, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **blocks
     )
     StableDiffusionXLPipeline(
         vae=_vae(),
         text_encoder=CLIPTextModel(_text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(_text_config(projection_dim=32)),
+        text_encoder_2=CLIPTextModelWithProjection(_text_config(hidden_size=48, projection_dim=32)),
         tokenizer=_tokenizer(folder),
         tokenizer_2=_tokenizer(folder),
         unet=unet,
@@ -121,14 +137,13 @@ def _vae() -> AutoencoderKL:
     )
 
 
-def _text_config(**more: int) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=600, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4, **more
-    )
+def _text_config(**changes: Any) -> CLIPTextConfig:
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return CLIPTextConfig(vocab_size=600, **{**shape, **changes})
 
 
-def _scheduler() -> PNDMScheduler:
-    return PNDMScheduler(num_train_timesteps=1000, beta_schedule="scaled_linear", skip_prk_steps=True)
+def _scheduler(**more: Any) -> PNDMScheduler:
+    return PNDMScheduler(num_train_timesteps=1000, beta_schedule="scaled_linear", skip_prk_steps=True, **more)
 
 
 def _tokenizer(folder: Path) -> CLIPTokenizer:

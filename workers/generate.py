@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from posemill.errors import BadInput, NotFound, OutOfMemory, PosemillError
+from posemill.identity import sha256
 from posemill.names import RunKeys, Stage
+from posemill.perceptual import perceptual_hash
 from posemill.records import BatchRecord, Item, ItemResult, Outcome, Run, SourceResult
 from posemill.settings import Settings
 from posemill.shapes import fitted
@@ -146,9 +148,11 @@ class GenerateWork:
             return _without_image(item, outcome, reason, UNUSABLE[reason], entry.source)
         detector = entry.source.detector if entry.source else ""
         texts = image_texts(item, run.generate, entry.size, {**made_with, "detector": detector})
-        content = self._encode(run, to_image(pixels), texts)
+        picture = to_image(pixels)
+        content = self._encode(run, picture, texts)
         key = RunKeys(run.id).image(item.id, run.image_format)
-        image, _ = self._store.put_if_absent(key, content, content_type=f"image/{run.image_format}")
+        image, created = self._store.put_if_absent(key, content, content_type=f"image/{run.image_format}")
+        is_ours = created or image.sha256 == sha256(content)
         return ItemResult(
             id=item.id,
             outcome=Outcome.DONE,
@@ -167,6 +171,7 @@ class GenerateWork:
             height=entry.size[1],
             batch_size=entry.batch_size,
             seconds=round(entry.seconds, 4),
+            perceptual_hash=f"{perceptual_hash(picture):016x}" if is_ours else "",
         )
 
     def _encode(self, run: Run, image: Image.Image, texts: dict[str, str]) -> bytes:

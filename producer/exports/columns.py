@@ -116,7 +116,7 @@ class Columns:
             "image_sha256": image.sha256,
             "image_bytes": image.size,
             "control": sample.control,
-            "controls": msgspec.json.encode(item.controls or [sample.control]).decode(),
+            "controls": msgspec.json.encode(sample.controls).decode(),
             "control_sha256": source.control.sha256 if source and source.control else "",
             "batch": sample.batch,
             "attempt": sample.attempt,

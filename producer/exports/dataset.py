@@ -5,8 +5,9 @@ from pathlib import Path
 
 import msgspec
 
+from posemill.records import Run
 from posemill.storage import Store
-from producer.contact_sheet import write_contact_sheet
+from producer.contact_sheet import control_word, write_contact_sheet
 from producer.exports.card import render_card
 from producer.exports.destinations import Destination, open_destination
 from producer.exports.exporting import Exporter
@@ -18,7 +19,6 @@ from producer.exports.shards import Manifest
 from producer.exports.sheet import Shown
 
 LICENCE = "other"  # the Hub's word for what only the exporter can say
-SUBTITLE = "source, pose, and images with prompt and seed"
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ def export_run(
     poll_seconds: float = POLL_SECONDS,
     licence: str = LICENCE,
     title: str = "",
-    subtitle: str = SUBTITLE,
+    subtitle: str = "",
 ) -> Exported:
     """Write the run's done items to a folder or an s3:// prefix. Safe to repeat: what stands is kept.
 
@@ -51,6 +51,7 @@ def export_run(
     destination = open_destination(str(address))
     exporter, shown = Exporter(store, run_id, destination, options or Options()), Shown()
     manifest = exporter.export(watch=watch, poll_seconds=poll_seconds, see=shown.see)
+    subtitle = subtitle or _subtitle(exporter.reader.run)
     sheet = _write_sheet(destination, store, exporter, shown, title or run_id, subtitle)
     _write_pages(destination, exporter, manifest, sheet, licence)
     exporter.commit(manifest)
@@ -63,6 +64,10 @@ def export_run(
         near_duplicates=manifest.near_duplicates,
         complete=manifest.complete,
     )
+
+
+def _subtitle(run: Run) -> str:
+    return f"source, {', '.join(control_word(kind) for kind in run.kinds)}, and images with prompt and seed"
 
 
 def _write_sheet(

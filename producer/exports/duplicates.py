@@ -7,20 +7,11 @@ LOOKED_AT of them for each part, so neither memory nor time grows with the run.
 
 from array import array
 
-from PIL import Image
-
 REMEMBERED = 1 << 18  # images
 LOOKED_AT = 256  # images that share one part, the latest first
 NEAR = 3  # bits of 64
 PARTS, PART_BITS = 4, 16
 NONE = -1
-
-
-def perceptual_hash(picture: Image.Image) -> int:
-    """The 64 bits of imagehash's phash."""
-    import imagehash
-
-    return int(str(imagehash.phash(picture)), 16)
 
 
 class Duplicates:

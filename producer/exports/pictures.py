@@ -8,11 +8,11 @@ from PIL import Image
 from posemill.errors import BadInput
 from posemill.identity import sha256
 from posemill.names import RunKeys, Stage
+from posemill.perceptual import perceptual_hash
 from posemill.poses import Pose
 from posemill.records import Run, Source, decode_rows
 from posemill.storage import Store, get_unchanged
 from producer.exports.controls import Control, ControlImages, read_address
-from producer.exports.duplicates import perceptual_hash
 from producer.exports.keeping import Kept
 from producer.exports.keypoints import placed_pose
 from producer.exports.options import ImageFormat, Options
@@ -20,6 +20,8 @@ from producer.exports.samples import Sample
 from producer.thumbnails import upright_rgb
 
 KEPT_SHARDS = 4  # of the detect plan, for source images
+KEPT_POSES = 32  # neighbours in a run share theirs
+PNG = b"\x89PNG"
 BLACK = 2  # no pixel brighter, of 255: the picture is black, as the generate stage judges it
 
 
@@ -44,6 +46,7 @@ class Maker:
         self._options = options
         self._controls = ControlImages(store)
         self._plans: Kept[bytes] = Kept(KEPT_SHARDS)
+        self._poses: Kept[Pose] = Kept(KEPT_POSES)
 
     def make(self, sample: Sample) -> Made:
         """Raises ChangedObject, NotFound, or BadInput when the image is black or something is no picture."""
@@ -55,11 +58,8 @@ class Maker:
     def _make(self, sample: Sample) -> Made:
         assert sample.item.image is not None
         stored = get_unchanged(self._store, sample.item.image.key, sample.item.image.sha256)
-        picture = Image.open(io.BytesIO(stored))
-        grey = picture.convert("L")
-        _require_light(grey, sample)
+        image, hash_bits = self._looked_at(sample, stored)
         control = self._controls.of(sample)
-        image = self._encoded(picture, stored)
         return Made(
             sample=sample,
             image=image,
@@ -67,19 +67,30 @@ class Maker:
             control=control,
             pose=self._pose(sample, control),
             source=self._source(sample) if self._options.with_source else None,
-            perceptual_hash=perceptual_hash(grey),
+            perceptual_hash=hash_bits,
         )
 
-    def _encoded(self, picture: Image.Image, stored: bytes) -> bytes:
-        if self._options.image_format is ImageFormat.PNG and picture.format == "PNG":
-            return stored
-        return encoded(picture, self._options)
+    def _looked_at(self, sample: Sample, stored: bytes) -> tuple[bytes, int]:
+        """The image as it is exported, and its perceptual hash.
+
+        The worker hashed what it drew, saw that it was not black, and these are the bytes that it wrote: they are
+        decoded where its record has no hash, or the one of a black picture, or where they are encoded anew.
+        """
+        known = int(sample.item.perceptual_hash or "0", 16)
+        keep = self._options.image_format is ImageFormat.PNG and stored.startswith(PNG)
+        if known and keep:
+            return stored, known
+        picture = Image.open(io.BytesIO(stored))
+        grey = picture.convert("L")
+        _require_light(grey, sample)
+        return stored if keep else encoded(picture, self._options), known or perceptual_hash(grey)
 
     def _pose(self, sample: Sample, control: Control) -> Pose | None:
         if not sample.source or not sample.source.pose:
             return None
-        content = get_unchanged(self._store, sample.source.pose.key, sample.source.pose.sha256)
-        return placed_pose(content, control.drawn_size, (sample.item.width, sample.item.height))
+        pose, sizes = sample.source.pose, (control.drawn_size, (sample.item.width, sample.item.height))
+        read = lambda: placed_pose(get_unchanged(self._store, pose.key, pose.sha256), *sizes)  # noqa: E731
+        return self._poses.get((pose.key, sizes), read)
 
     def _source(self, sample: Sample) -> bytes | None:
         source = planned_source(self._store, self._run, sample, self._plans)

@@ -33,8 +33,13 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def control(self) -> str:
-        """Where its control image lies: a key of the store, or an address elsewhere."""
+        """Where its control image lies, the first where it has several: a key of the store, or an address elsewhere."""
         return self.item.control
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Where all of them lie, in the order of the run's controls."""
+        return tuple(self.item.controls or (self.item.control,))
 
     @property
     def origin(self) -> str:

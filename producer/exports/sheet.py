@@ -6,7 +6,7 @@ from pathlib import Path
 from posemill.errors import PermanentError
 from posemill.records import Run
 from posemill.storage import Store
-from producer.contact_sheet import SheetImage, SheetRow
+from producer.contact_sheet import SheetControl, SheetImage, SheetRow
 from producer.exports.controls import control_name, read_address
 from producer.exports.keeping import Kept
 from producer.exports.pictures import planned_source
@@ -16,7 +16,7 @@ MOST_ROWS, MOST_IMAGES = 24, 8
 
 
 class Shown:
-    """The samples that a sheet will show: the first few of the first few control images."""
+    """The samples that a sheet will show: the first few of the first few sources' control images."""
 
     def __init__(self) -> None:
         self._groups: dict[str, list[Sample]] = {}
@@ -41,11 +41,13 @@ class Shown:
 
 def _row(store: Store, run: Run, folder: Path, samples: list[Sample], plans: Kept[bytes]) -> SheetRow:
     first = samples[0]
-    address = first.control
     return SheetRow(
         title=first.item.source_name,
         source=_source(store, run, folder, first, plans),
-        control=_written(folder / f"{control_name(address)}-control", read_address(store, address)),
+        controls=tuple(
+            SheetControl(path=_written(folder / f"{control_name(each)}-control", read_address(store, each)), kind=kind)
+            for each, kind in zip(first.controls, run.kinds, strict=False)  # a ready-made one stands for all
+        ),
         images=tuple(_image(store, folder, sample) for sample in samples),
     )
 

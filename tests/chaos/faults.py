@@ -84,7 +84,8 @@ class Harm:
         """For three seconds Redis refuses every write."""
         self._guarded(lambda: fill(self.ledger.redis))
         time.sleep(3)
-        self._guarded(lambda: self.ledger.redis.config_set("maxmemory", 0))
+        self._wait_for_redis()  # it must not stay full
+        self.ledger.redis.config_set("maxmemory", 0)
 
     def turn_redis_back(self) -> None:
         """To its state of two seconds ago, as a server does that is restored from an old file."""

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from posemill.ledger import Ledger
-from posemill.names import Stage, StageKeys, queue_name
+from posemill.names import DISPATCHER, Stage, StageKeys, queue_name, run_hash
 from posemill.settings import Settings
 from posemill.window import queue_length
 from producer.services import EmbeddedServices
@@ -36,10 +36,13 @@ def takeover_seconds(services: EmbeddedServices, folder: Path) -> float:
         os.kill(workers.pid("generate-0") or 0, signal.SIGKILL)
         died = time.monotonic()
         orphans: dict[str, str] = handle.ledger.redis.hgetall(KEYS.holders)  # type: ignore[assignment]
-        wait_until(
-            lambda: all(_is_claimed_again(handle.ledger, *orphan) for orphan in orphans.items()),
-            seconds=LIMIT_SECONDS,
-        )
+        try:
+            wait_until(
+                lambda: all(_is_claimed_again(handle.ledger, *orphan) for orphan in orphans.items()),
+                seconds=LIMIT_SECONDS,
+            )
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {_what_is_known(handle.ledger, orphans)}") from error
         seconds = time.monotonic() - died
         handle.cancel()
     return round(seconds, 1)
@@ -48,3 +51,18 @@ def takeover_seconds(services: EmbeddedServices, folder: Path) -> float:
 def _is_claimed_again(ledger: Ledger, batch: str, fence: str) -> bool:
     holder = ledger.redis.hget(KEYS.holders, batch)
     return holder not in (None, fence) or ledger.redis.getbit(KEYS.done, int(batch)) == 1
+
+
+def _what_is_known(ledger: Ledger, orphans: dict[str, str]) -> dict[str, object]:
+    client = ledger.redis
+    return {
+        "orphans": orphans,
+        "now": client.time(),
+        "leases": client.zrange(KEYS.leases, 0, -1, withscores=True),
+        "holders": client.hgetall(KEYS.holders),
+        "sent": client.zcard(KEYS.sent),
+        "waiting": client.zrange(KEYS.waiting, 0, -1, withscores=True),
+        "queue": queue_length(client, queue_name(Stage.GENERATE)),
+        "dispatcher": client.get(DISPATCHER),
+        "run": client.hgetall(run_hash("takeover")),
+    }

@@ -10,14 +10,13 @@ import pytest
 import skimage.data
 import torch
 from controlnet_aux.open_pose import OpenposeDetector
-from controlnet_aux.open_pose.face import FaceNet
-from controlnet_aux.open_pose.model import bodypose_model, handpose_model
 from controlnet_aux.util import resize_image
 from PIL import Image
 
 from posemill.errors import RecipeError, RunFault
 from posemill.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
 from posemill.specs import DetectSpec
+from tests.drawn_weights import write_openpose
 from workers import mapped_weights
 from workers.annotators import openpose, posing
 from workers.annotators.posing import without_faint_people
@@ -85,17 +84,7 @@ def seen(thin):
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """A folder with the library's own file names and weights drawn from a seed."""
-    torch.manual_seed(0)
-    face = FaceNet()
-    torch.nn.init.constant_(list(face.modules())[-1].bias, 1.0)  # so that it always finds something
-    folder = tmp_path_factory.mktemp("openpose")
-    for name, network in (("body_pose_model", bodypose_model()), ("hand_pose_model", handpose_model())):
-        torch.save(
-            {key.split(".", 1)[1]: value.half() for key, value in network.state_dict().items()},
-            folder / f"{name}.pth",
-        )
-    torch.save(face.state_dict(), folder / "facenet.pth")
-    return folder
+    return write_openpose(tmp_path_factory.mktemp("openpose"))
 
 
 @pytest.fixture(scope="module")

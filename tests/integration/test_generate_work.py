@@ -9,6 +9,7 @@ from PIL import Image
 
 from posemill.identity import sha256
 from posemill.names import RunKeys, Stage
+from posemill.perceptual import perceptual_hash
 from posemill.records import Item, Outcome, Run, ShardHeader, Slicing, Source, encode, encode_shard
 from posemill.settings import Settings
 from posemill.specs import GenerateSpec
@@ -22,7 +23,7 @@ COUNT = 6
 
 
 class FakePipeline:
-    """Paints each image in a grey that its seed chooses; NaN and black on wish."""
+    """Paints each image in a grey that its seed chooses; a gradient, NaN and black on wish."""
 
     def __init__(self) -> None:
         self.calls: list[int] = []
@@ -30,7 +31,8 @@ class FakePipeline:
 
     def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
         self.calls.append(len(call.prompts))
-        grey = {"nan": np.nan, "black": 0.0}
+        slope = np.linspace(0, 1, 8)[:, None, None]
+        grey = {"nan": np.nan, "black": 0.0, "gradient": slope}
         pixels = [
             np.full((8, 8, 3), grey.get(p, s / 10), np.float32) for p, s in zip(call.prompts, call.seeds, strict=True)
         ]
@@ -86,6 +88,16 @@ def test_a_picture_made_again_keeps_the_first_writer_s_bytes(store: Store, setti
     store.put(RunKeys("r").image("item0"), b"what another worker wrote")
     first = results(work, run)[0]
     assert first.image.sha256 == sha256(b"what another worker wrote")
+
+
+def test_the_record_has_the_perceptual_hash_of_the_stored_image(store: Store, settings: Settings) -> None:
+    work, run = make_work(store, settings, FakePipeline(), ["p", "gradient", *["p"] * 4])
+    store.put(RunKeys("r").image("item0"), b"what another worker wrote")
+    made = results(work, run)
+    stored = Image.open(io.BytesIO(store.get(made[1].image.key)))
+    assert made[1].perceptual_hash == f"{perceptual_hash(stored):016x}"
+    assert made[1].perceptual_hash != made[2].perceptual_hash
+    assert made[0].perceptual_hash == "", "it is not the image that this worker drew"
 
 
 def test_an_image_carries_its_settings(store: Store, settings: Settings) -> None:

@@ -18,8 +18,8 @@ from PIL import Image
 
 from posemill.errors import RunFault
 from posemill.specs import ControlNetSpec, GenerateSpec, LoraSpec
-from tests.single_file import write_single_file
-from tests.tiny_model import write_tiny_controlnet, write_tiny_lora, write_tiny_sdxl, write_tiny_vae
+from tests.single_file import write_single_file, write_single_sdxl_file
+from tests.tiny_model import write_tiny_controlnet, write_tiny_lora, write_tiny_sd2, write_tiny_sdxl, write_tiny_vae
 from workers.calls import Call
 from workers.pipelines import Loader, load_pipeline
 from workers.placement import Placement
@@ -98,6 +98,22 @@ def test_a_control_of_no_strength_is_as_if_it_were_not_there(tiny_model, nets):
     assert np.abs(strong - alone).max() > 1e-2
 
 
+def test_stable_diffusion_2_gives_what_the_library_gives(tmp_path):
+    """Its networks predict velocities: a scheduler that forgot it would make other pictures."""
+    sd2 = write_tiny_sd2(tmp_path)
+    made = load_pipeline(spec(sd2), CPU)(call(), spec(sd2)).pixels
+    network = ControlNetModel.from_pretrained(sd2 / "controlnet")
+    pipe = StableDiffusionControlNetPipeline.from_pretrained(sd2, controlnet=network, safety_checker=None)
+    pictured = {}
+    for prediction in ("v_prediction", "epsilon"):
+        pipe.scheduler = UniPCMultistepScheduler.from_config(pipe.scheduler.config, prediction_type=prediction)
+        pictured[prediction] = pipe(
+            PROMPTS, image=pictures(0), negative_prompt=["", ""], generator=generators(), **SETTINGS
+        ).images
+    np.testing.assert_allclose(made, pictured["v_prediction"], atol=1e-4)
+    assert np.abs(made - pictured["epsilon"]).max() > 1e-2
+
+
 @pytest.mark.parametrize("negative", ["", "blurry"])
 def test_stable_diffusion_xl_gives_what_the_library_gives(sdxl, negative):
     made = load_pipeline(spec(sdxl), CPU)(call(negative=negative), spec(sdxl)).pixels
@@ -128,7 +144,7 @@ def test_prompts_of_two_text_encoders_cannot_be_chunked(sdxl):
 @pytest.mark.parametrize("place", ["the ControlNet", "the base"])
 def test_a_controlnet_of_another_family_is_a_fault_with_its_reason(tiny_model, sdxl, place):
     base, net = (tiny_model, sdxl) if place == "the ControlNet" else (sdxl, tiny_model)
-    with pytest.raises(RunFault, match=r"cannot be used with .* text embeddings are (32|64) wide"):
+    with pytest.raises(RunFault, match=r"cannot be used with .* text embeddings are (32|80) wide"):
         load_pipeline(spec(base, controlnet=str(net / "controlnet")), CPU)
 
 
@@ -204,4 +220,11 @@ def test_a_base_in_one_file_makes_the_pictures_of_its_folder(tiny_model, tmp_pat
     file = write_single_file(tmp_path / "tiny.safetensors", tiny_model)
     wanted = spec(tiny_model, base=str(file), base_config=str(tiny_model))
     plain = load_pipeline(spec(tiny_model), CPU)(call(), spec(tiny_model)).pixels
+    np.testing.assert_allclose(load_pipeline(wanted, CPU)(call(), wanted).pixels, plain, atol=1e-4)
+
+
+def test_stable_diffusion_xl_in_one_file_makes_the_pictures_of_its_folder(sdxl, tmp_path):
+    file = write_single_sdxl_file(tmp_path / "tiny.safetensors", sdxl)
+    wanted = spec(sdxl, base=str(file), base_config=str(sdxl))
+    plain = load_pipeline(spec(sdxl), CPU)(call(), spec(sdxl)).pixels
     np.testing.assert_allclose(load_pipeline(wanted, CPU)(call(), wanted).pixels, plain, atol=1e-4)

@@ -1,6 +1,7 @@
 """The contact sheet shows every picture with its words, in one PNG and one page that needs nothing else."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from posemill.errors import BadInput
-from producer.contact_sheet import SheetImage, SheetRow, limited, render_page, write_contact_sheet
+from producer.contact_sheet import SheetControl, SheetImage, SheetRow, limited, render_page, write_contact_sheet
 from producer.lettering import font_for, wrapped
 from producer.thumbnails import thumbnail
 
@@ -25,7 +26,7 @@ def row(folder: Path, *, images: int = 1, prompt: str = "chef", source: bool = T
     return SheetRow(
         title="photo.png",
         source=picture(folder / "photo.png", colour="red") if source else None,
-        control=picture(folder / "pose.png", colour="lime"),
+        controls=(SheetControl(path=picture(folder / "pose.png", colour="lime"), kind="openpose"),),
         images=made,
     )
 
@@ -84,6 +85,18 @@ def test_prompts_are_text_and_never_markup(tmp_path: Path) -> None:
     assert "script" not in {tag for tag, _ in page.tags}
     assert page.text.count(prompt) >= 2
     assert prompt in [attributes.get("alt") for _, attributes in page.tags]
+
+
+def test_every_control_image_is_shown_and_named(tmp_path: Path) -> None:
+    edges = SheetControl(path=picture(tmp_path / "edges.png", colour="yellow"), kind="canny")
+    two = replace(row(tmp_path), controls=(*row(tmp_path).controls, edges))
+    png, page = write_contact_sheet([two], folder=tmp_path / "out", title="run", subtitle="two")
+    assert shown_share(png, (0, 255, 0)) > 0.1
+    assert shown_share(png, (255, 255, 0)) > 0.1
+    parsed = Page(page.read_text())
+    assert len([tag for tag, _ in parsed.tags if tag == "img"]) == 4
+    assert "pose" in parsed.text
+    assert "canny" in parsed.text
 
 
 def test_a_row_without_a_source_begins_with_its_pose(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from posemill.errors import BadInput
 from posemill.identity import sha256
+from producer.exports import pictures
 from producer.exports.destinations import FolderDestination
 from producer.exports.exporting import Exporter
 from producer.exports.options import Form, ImageFormat, Options
@@ -109,6 +110,14 @@ def test_a_black_or_changed_or_lost_image_never_gets_in_and_is_told(tmp_path: Pa
     assert not {entry["item_id"] for entry in index["samples"]} & {item_id(number) for number in (2, 3, 4)}
     assert faults(tmp_path)[item_id(2)] == "refused_sample"
     assert export(SyntheticStore(ITEMS), tmp_path).refused == 0, "once the objects are back, so are the samples"
+
+
+def test_an_image_that_its_record_vouches_for_is_not_decoded_and_the_export_is_the_same(tmp_path, monkeypatch) -> None:
+    export(SyntheticStore(ITEMS, hashes=False), tmp_path / "looked at")
+    monkeypatch.setattr(pictures, "perceptual_hash", None)
+    monkeypatch.setattr(pictures, "_require_light", None)
+    export(SyntheticStore(ITEMS), tmp_path / "vouched for")
+    assert digests(tmp_path / "vouched for") == digests(tmp_path / "looked at")
 
 
 def test_images_that_look_alike_are_flagged_with_the_earlier_one_and_kept(tmp_path: Path) -> None:
