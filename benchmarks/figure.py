@@ -38,10 +38,16 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def alternate(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> tuple[list[float], list[float]]:
-    """Seconds of both, taken in turns, so that a noisy machine disturbs both alike."""
-    pairs = [(seconds_of(ours), seconds_of(peer)) for _ in range(rounds)]
-    return [ours_seconds for ours_seconds, _ in pairs], [peer_seconds for _, peer_seconds in pairs]
+def alternate(
+    ours: Callable[[], object], peer: Callable[[], object], rounds: int, *, before: Callable[[], object] = lambda: None
+) -> tuple[list[float], list[float]]:
+    """Seconds of both, taken in turns, so that a noisy machine disturbs both alike; `before` each is not counted."""
+    seconds: tuple[list[float], list[float]] = [], []
+    for _ in range(rounds):
+        for taken, work in zip(seconds, (ours, peer), strict=True):
+            before()
+            taken.append(seconds_of(work))
+    return seconds
 
 
 def median_ratio(numerators: list[float], denominators: list[float]) -> float:

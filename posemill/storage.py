@@ -18,6 +18,8 @@ from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionEr
 
 from posemill.errors import BadInput, ChangedObject, NotFound, PosemillError, RunFault, ServiceError, TransientError
 from posemill.identity import sha256
+from posemill.quick_reads import QuickReads
+from posemill.quick_reads import installed as quick_reads_installed
 from posemill.records import StoredObject
 
 CONFLICT_RETRIES = 8  # of a conditional write that meets another one in flight
@@ -62,8 +64,9 @@ class Store(Protocol):
 class S3Store:
     """A bucket and a prefix of an S3-compatible server."""
 
-    def __init__(self, client: Any, bucket: str, prefix: str) -> None:
+    def __init__(self, client: Any, bucket: str, prefix: str, *, quick_reads: QuickReads | None = None) -> None:
         self._client = client
+        self._quick_reads = quick_reads
         self._bucket = bucket
         self._prefix = prefix
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
@@ -152,6 +155,10 @@ class S3Store:
         return StoredObject(key=key, sha256=content_sha256, etag=reply["ETag"].strip('"'), size=len(content))
 
     def _get(self, bucket: str, key: str) -> bytes:
+        content = self._quick_reads.get(bucket, key) if self._quick_reads else None
+        return self._get_with_boto3(bucket, key) if content is None else content
+
+    def _get_with_boto3(self, bucket: str, key: str) -> bytes:
         reply = self._call("get_object", Bucket=bucket, Key=key)
         try:
             content: bytes = reply["Body"].read()
@@ -257,8 +264,12 @@ def open_store(
     secret_key: str | None = None,
     region: str | None = None,
     connections: int = 32,
+    many_reads: bool = False,
 ) -> S3Store:
-    """A store for s3://bucket/prefix; what is not given, boto3 reads from its own environment variables."""
+    """A store for s3://bucket/prefix; what is not given, boto3 reads from its own environment variables.
+
+    `many_reads` reads with obstore where it is installed.
+    """
     if not url:
         raise ServiceError("no storage: set POSEMILL_STORE to s3://bucket/prefix, or run `posemill up` here first")
     bucket, prefix = split_s3_uri(url)
@@ -268,16 +279,17 @@ def open_store(
         read_timeout=30,
         max_pool_connections=connections,
     )
-    session = boto3.session.Session()  # the default one would keep the first credentials it has seen
-    client = session.client(
-        "s3",
-        endpoint_url=endpoint_url,
-        aws_access_key_id=access_key,
-        aws_secret_access_key=secret_key,
-        region_name=region,
-        config=config,
+    session = boto3.session.Session(  # the default one would keep the first credentials it has seen
+        aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
     )
-    return S3Store(client, bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "")
+    client = session.client("s3", endpoint_url=endpoint_url, config=config)
+    at, where = f"{prefix.strip('/')}/" if prefix.strip("/") else "", client.meta
+    quick_reads = (
+        QuickReads(session, endpoint_url=where.endpoint_url, region=where.region_name)
+        if many_reads and quick_reads_installed()
+        else None
+    )
+    return S3Store(client, bucket, at, quick_reads=quick_reads)
 
 
 def require_conditional_writes(store: Store) -> None:

@@ -26,7 +26,7 @@ def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> No
     from producer.here import local_settings
     from producer.printing import print_json
 
-    proof = check_run(open_store(local_settings().store), run_id, deep=deep)
+    proof = check_run(open_store(local_settings().store, many_reads=True), run_id, deep=deep)
     if as_json:
         print_json({**msgspec.to_builtins(proof), "complete": proof.complete})
     else:
@@ -107,7 +107,7 @@ def export(
     from producer.printing import print_json
 
     options = Options(form=Form(form), image_format=ImageFormat(image_format), **choices)
-    store = open_store(local_settings().store)
+    store = open_store(local_settings().store, many_reads=True)
     exported = export_run(store, run_id, dest, options, watch=watch, licence=licence)
     if as_json:
         print_json(exported)

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from posemill.records import Run
-from producer.exports.keypoints import coco_text, openpose_text
 from producer.exports.options import Options
 from producer.exports.pictures import Made
 from producer.exports.samples import Sample
@@ -132,8 +131,8 @@ class Columns:
     def of_made(self, made: Made, row: dict[str, Any], near_duplicate_of: str) -> dict[str, Any]:
         """Everything: the sample's row and what its pictures say, in the order of `kinds`."""
         row = row | {
-            "openpose": openpose_text(made.pose) if made.pose else "",
-            "coco_keypoints": coco_text(made.pose) if made.pose else "[]",
+            "openpose": made.pose.openpose if made.pose else "",
+            "coco_keypoints": made.pose.coco if made.pose else "[]",
             "perceptual_hash": f"{made.perceptual_hash:016x}",
             "near_duplicate_of": near_duplicate_of,
         }

@@ -129,7 +129,8 @@ class Exporter:
             near = self._duplicates.add(made.sample.item.id, made.perceptual_hash)
             row = self.columns.of_made(made, record, near)
             writer.add(made, row)
-            statistics.add(row, made.pose, control=made.control.name, image_bytes=len(made.image))
+            pose = made.pose.pose if made.pose else None
+            statistics.add(row, pose, control=made.control.name, image_bytes=len(made.image))
             entries.append(_entry(made, row, record_sha256))
         files = writer.close()
         return Index(split=split, number=number, samples=entries, refused=refused, files=files), statistics

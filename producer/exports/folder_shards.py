@@ -9,7 +9,6 @@ import msgspec
 
 from posemill.identity import sha256
 from producer.exports.destinations import Destination
-from producer.exports.keypoints import openpose_text
 from producer.exports.options import Form, Options
 from producer.exports.pictures import Made
 from producer.exports.shards import StoredFile, rows_name
@@ -59,7 +58,7 @@ class FolderShard:
         if made.source is not None:
             contents[f"sources/{self._number:05d}/{item_id}.{self._suffix}"] = made.source
         if made.pose:
-            contents[self._pose_name(made)] = openpose_text(made.pose).encode()
+            contents[self._pose_name(made)] = made.pose.openpose.encode()
         return contents
 
     def _pose_name(self, made: Made) -> str:

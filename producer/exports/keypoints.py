@@ -6,8 +6,21 @@ from posemill.poses import Keypoints, Person, Pose, from_openpose_json, to_coco_
 from posemill.shapes import Size, canvas_for
 
 
-def placed_pose(content: bytes, control: Size, size: Size) -> Pose:
+class PlacedPose(msgspec.Struct, frozen=True, kw_only=True):
+    """A pose in an image's pixels, written out once for all images that share it."""
+
+    pose: Pose
+    openpose: str
+    coco: str
+
+
+def placed(content: bytes, control: Size, size: Size) -> PlacedPose:
     """The pose stored beside a control image of that size, moved to where the fitted control image shows it."""
+    pose = _moved(content, control, size)
+    return PlacedPose(pose=pose, openpose=openpose_text(pose), coco=coco_text(pose))
+
+
+def _moved(content: bytes, control: Size, size: Size) -> Pose:
     pose = from_openpose_json(msgspec.json.decode(content))
     (width, height), (left, top) = canvas_for(control, size)
 

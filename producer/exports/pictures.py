@@ -9,12 +9,11 @@ from posemill.errors import BadInput
 from posemill.identity import sha256
 from posemill.names import RunKeys, Stage
 from posemill.perceptual import perceptual_hash
-from posemill.poses import Pose
 from posemill.records import Run, Source, decode_rows
 from posemill.storage import Store, get_unchanged
 from producer.exports.controls import Control, ControlImages, read_address
 from producer.exports.keeping import Kept
-from producer.exports.keypoints import placed_pose
+from producer.exports.keypoints import PlacedPose, placed
 from producer.exports.options import ImageFormat, Options
 from producer.exports.samples import Sample
 from producer.thumbnails import upright_rgb
@@ -32,7 +31,7 @@ class Made(msgspec.Struct, frozen=True, kw_only=True):
     image: bytes
     image_sha256: str
     control: Control
-    pose: Pose | None  # in the image's pixels; None: the control image was ready-made
+    pose: PlacedPose | None  # in the image's pixels; None: the control image was ready-made
     source: bytes | None  # the source image, where it is wanted and there is one
     perceptual_hash: int  # 64 bits
 
@@ -46,7 +45,7 @@ class Maker:
         self._options = options
         self._controls = ControlImages(store)
         self._plans: Kept[bytes] = Kept(KEPT_SHARDS)
-        self._poses: Kept[Pose] = Kept(KEPT_POSES)
+        self._poses: Kept[PlacedPose] = Kept(KEPT_POSES)
 
     def make(self, sample: Sample) -> Made:
         """Raises ChangedObject, NotFound, or BadInput when the image is black or something is no picture."""
@@ -85,11 +84,11 @@ class Maker:
         _require_light(grey, sample)
         return stored if keep else encoded(picture, self._options), known or perceptual_hash(grey)
 
-    def _pose(self, sample: Sample, control: Control) -> Pose | None:
+    def _pose(self, sample: Sample, control: Control) -> PlacedPose | None:
         if not sample.source or not sample.source.pose:
             return None
         pose, sizes = sample.source.pose, (control.drawn_size, (sample.item.width, sample.item.height))
-        read = lambda: placed_pose(get_unchanged(self._store, pose.key, pose.sha256), *sizes)  # noqa: E731
+        read = lambda: placed(get_unchanged(self._store, pose.key, pose.sha256), *sizes)  # noqa: E731
         return self._poses.get((pose.key, sizes), read)
 
     def _source(self, sample: Sample) -> bytes | None:

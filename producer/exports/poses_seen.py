@@ -24,6 +24,9 @@ class PosesSeen(msgspec.Struct, kw_only=True):
     left_out: int = 0  # samples whose pose is not among the kept
 
     def add(self, name: str, pose: Pose) -> None:
+        if name in self.kept:
+            self.kept[name].images += 1
+            return
         first = max(pose.people, key=lambda person: person.score, default=None)
         points = normalised(first, pose.width, pose.height) if first else None
         if points:

@@ -1,12 +1,15 @@
 """A shard's file while it grows, on this machine's disk."""
 
 import hashlib
+import io
 import tempfile
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from producer.exports.destinations import Destination
 from producer.exports.shards import StoredFile
+
+BUFFER_BYTES = 1 << 22  # few long writes: each waits for its turn among the threads that read from storage
 
 
 class GrowingFile:
@@ -16,15 +19,30 @@ class GrowingFile:
         self._destination = destination
         self._name = name
         self._folder = tempfile.TemporaryDirectory(prefix="posemill-export-")
-        self.path = Path(self._folder.name) / "shard"
-        self.stream: IO[bytes] = self.path.open("wb")
+        self._path = Path(self._folder.name) / "shard"
+        self._raw = _Digested(self._path)
+        self.stream: IO[bytes] = io.BufferedWriter(self._raw, BUFFER_BYTES)
 
     def finish(self) -> StoredFile:
-        """Close the file, digest it and hand it over."""
+        """Close the file and hand it over."""
         self.stream.close()
-        with self.path.open("rb") as content:
-            digest = hashlib.file_digest(content, "sha256").hexdigest()
-        stored = StoredFile(name=self._name, sha256=digest, size=self.path.stat().st_size)
-        self._destination.write_file(self._name, self.path)
+        stored = StoredFile(name=self._name, sha256=self._raw.digest.hexdigest(), size=self._path.stat().st_size)
+        self._destination.write_file(self._name, self._path)
         self._folder.cleanup()
         return stored
+
+
+class _Digested(io.FileIO):
+    """A new file that is written from one end to the other, and digested on the way."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "wb")
+        self.digest = hashlib.sha256()
+
+    def write(self, content: Any) -> int:
+        written = super().write(content)
+        self.digest.update(memoryview(content)[:written])
+        return written
+
+    def seekable(self) -> bool:
+        return False

@@ -1,5 +1,6 @@
 """WebDataset: a tar a shard; the members of a sample are adjacent and share the name before the first dot."""
 
+import tarfile
 from typing import Any
 
 import msgspec
@@ -25,6 +26,7 @@ class WebdatasetShard:
         self._suffix = options.image_format.suffix
         # The same samples must give the same bytes: no clock, no user.
         self._tar = TarWriter(self._file.stream, encoder=False, mtime=0, user="posemill", group="posemill")
+        self._tar.tarstream = tarfile.open(fileobj=self._file.stream, mode="w")  # noqa: SIM115  # theirs cuts to pieces
 
     def store(self, made: Made) -> None:
         """Nothing: a tar grows in order."""

@@ -14,7 +14,7 @@ from producer.exports.controls import fitted_control
 from producer.exports.duplicates import Duplicates
 from producer.exports.extra import require_extra
 from producer.exports.keeping import Kept
-from producer.exports.keypoints import coco_text, placed_pose
+from producer.exports.keypoints import coco_text, placed
 from producer.exports.options import Options
 from producer.exports.plots import histograms, pose_map_svg, svg
 from producer.exports.pose_map import map_poses
@@ -116,7 +116,7 @@ PERSON = Person(body=tuple((0.5, n / 20, 0.9) if n else None for n in range(18))
 
 def test_keypoints_lie_where_the_fitted_control_image_shows_them() -> None:
     content = msgspec.json.encode(to_openpose_json(Pose(width=64, height=64, people=(PERSON,))))
-    pose = placed_pose(content, (64, 64), (32, 64))
+    pose = placed(content, (64, 64), (32, 64)).pose
     neck = pose.people[0].body[BODY_KEYPOINTS.index("neck")]
     assert neck is not None
     assert (pose.width, pose.height) == (32, 64)

@@ -28,6 +28,7 @@ ONLY_IMPORTERS = {
     "kombu": set(),
     "boto3": {"posemill/storage.py"},
     "botocore": {"posemill/storage.py"},
+    "obstore": {"posemill/quick_reads.py"},
     "diffusers": {"workers/model_loading.py"},
     "pydantic_settings": {"posemill/settings.py"},
 }
