@@ -10,10 +10,10 @@ demo: $(INSTALLED)
 	$(BIN)/posemill demo examples/demo.yaml --out demo-output
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 test-all: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "slow or not slow"
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m "slow or not slow"
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -20,7 +20,7 @@ from workers.pipelines import load_pipeline
 from workers.placement import choose_placement
 from workers.slices import Slices
 
-ROUNDS, SOURCES, SEEDS, BATCH = 3, 4, 8, 8
+ROUNDS, SOURCES, SEEDS, BATCH = 3, 4, 16, 8
 PROMPTS = ["a red figure on a blue background", "a dancer in green, standing in the desert", "a chef in white at night"]
 IMAGES = SOURCES * SEEDS * len(PROMPTS)
 
@@ -56,7 +56,6 @@ def _recipe(folder: Path, photographs: Iterable[Image.Image]) -> dict[str, Any]:
     for number, picture in zip(range(SOURCES), photographs, strict=False):
         picture.save(folder / f"{number}.png")
     return {"name": "bench", "sources": str(folder), "prompts": PROMPTS, "seeds": SEEDS,
-            "detect": {"batch_size": 1},  # the first images need not wait for the last photograph
             "generate": {"model": "embedded", "batch_size": BATCH}}  # fmt: skip
 
 

@@ -14,13 +14,14 @@ import boto3
 import msgspec
 from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from posemill.errors import BadInput, ChangedObject, NotFound, PosemillError, RunFault, ServiceError, TransientError
+from posemill.errors import ChangedObject, NotFound, ServiceError, TransientError
 from posemill.identity import sha256
 from posemill.quick_reads import QuickReads
 from posemill.quick_reads import installed as quick_reads_installed
 from posemill.records import StoredObject
+from posemill.storage_errors import NoSuchBucket, PreconditionFailed, WriteConflict, translated
 
 CONFLICT_RETRIES = 8  # of a conditional write that meets another one in flight
 
@@ -81,11 +82,11 @@ class S3Store:
         for attempt in range(CONFLICT_RETRIES):
             try:
                 return self._put(key, content, content_type, IfNoneMatch="*"), True
-            except _PreconditionFailed:
+            except PreconditionFailed:
                 existing = self.head(key)
                 if existing:
                     return existing, False
-            except _WriteConflict:
+            except WriteConflict:
                 time.sleep(0.05 * 2**attempt)
         raise TransientError(f"{self.url}/{key}: conditional writes kept meeting others in flight; try again")
 
@@ -96,7 +97,7 @@ class S3Store:
         bucket, key = split_s3_uri(uri)
         try:
             return self._get(bucket, key)
-        except _NoSuchBucket as error:
+        except NoSuchBucket as error:
             if bucket == self._bucket:
                 raise
             raise NotFound(f"{uri}: no such bucket") from error  # one row's mistake, not the run's
@@ -187,66 +188,10 @@ class S3Store:
             place = f"s3://{arguments['Bucket']}/{arguments['Key']}"
             cause = error.__context__
             known = cause if isinstance(cause, (ClientError, BotoCoreError)) else None
-            raise _translated(known, place) if known else TransientError(f"{place}: {error}") from error
+            raise translated(known, place) if known else TransientError(f"{place}: {error}") from error
         except (ClientError, BotoCoreError) as error:
             place = f"s3://{arguments['Bucket']}/{arguments.get('Key', arguments.get('Prefix', ''))}"
-            raise _translated(error, place) from error
-
-
-class _PreconditionFailed(PosemillError):
-    """The key exists already."""
-
-
-class _NoSuchBucket(RunFault):
-    """The bucket itself is missing."""
-
-
-class _WriteConflict(PosemillError):
-    """Another write to the key is in flight."""
-
-
-def _translated(error: ClientError | BotoCoreError, place: str) -> PosemillError:
-    """posemill's own error for one of botocore's; the message never holds credentials."""
-    if isinstance(error, ClientError):
-        return _translated_answer(error, place)
-    if isinstance(error, NoCredentialsError):
-        return RunFault(f"{place}: no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-    if isinstance(error, EndpointConnectionError):
-        return TransientError(f"{place}: cannot reach the storage server; is AWS_ENDPOINT_URL right?")
-    return TransientError(f"{place}: {error}")
-
-
-_REFUSES = (RunFault, "storage refuses; check the bucket and the credentials")
-_GONE = (NotFound, "no such object")
-_IMPOSSIBLE = (BadInput, "storage takes no such address; mend it")
-_ANSWERS: dict[str, tuple[type[PosemillError], str]] = {  # by S3's error code, or by HTTP status where that is all
-    "412": (_PreconditionFailed, "the key exists already"),
-    "409": (_WriteConflict, "another write is in flight"),
-    "404": _GONE,
-    "NoSuchKey": _GONE,
-    "NotFound": _GONE,
-    "NoSuchBucket": (_NoSuchBucket, "storage refuses, there is no such bucket; create it or mend the address"),
-    "403": _REFUSES,
-    "AccessDenied": _REFUSES,
-    "InvalidAccessKeyId": _REFUSES,
-    "SignatureDoesNotMatch": _REFUSES,
-    "ExpiredToken": _REFUSES,
-    "InvalidToken": _REFUSES,
-    "RequestTimeTooSkewed": (TransientError, "this machine's clock is wrong, so storage refuses it; set the clock"),
-    "InvalidRequest": _IMPOSSIBLE,
-    "InvalidURI": _IMPOSSIBLE,
-    "InvalidArgument": _IMPOSSIBLE,
-    "InvalidBucketName": _IMPOSSIBLE,
-    "KeyTooLongError": _IMPOSSIBLE,
-}
-
-
-def _translated_answer(error: ClientError, place: str) -> PosemillError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = str(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    unknown = TransientError, "storage cannot answer"
-    kind, words = _ANSWERS.get(code) or _ANSWERS.get(status) or unknown
-    return kind(f"{place}: {words} ({status} {code})")
+            raise translated(error, place) from error
 
 
 def split_s3_uri(uri: str) -> tuple[str, str]:

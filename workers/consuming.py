@@ -3,26 +3,25 @@
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from posemill.app import make_app
 from posemill.dispatcher import Dispatcher
 from posemill.errors import ServiceError
-from posemill.ledger import Ledger, open_ledger
+from posemill.ledger import open_ledger
 from posemill.names import Stage, queue_name
 from posemill.redis_safety import require_safe_redis
 from posemill.settings import Settings, worker_id
-from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store, open_store, require_conditional_writes
 from posemill.window import queue_length
-from workers.calls import Pipeline
 from workers.heartbeat import Heartbeat
 from workers.leases import LeaseKeeper
-from workers.model_folders import require_allowed_folders
 from workers.slices import Slices
 from workers.stage import BatchWork, StageWorker
+from workers.stage_work import make_stage_work
 from workers.tasks import declare_task, when_ending
 from workers.watchdog import Watchdog
 
@@ -40,50 +39,58 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
     require_safe_redis(ledger.redis, persistent=settings.redis_persistence == "required")
     require_conditional_writes(store)
     app = make_app(settings.redis_url.get_secret_value())
-    keeper = LeaseKeeper(ledger, settings.lease_seconds)
-    slices = Slices(store)
+    keeper, slices = LeaseKeeper(ledger, settings.lease_seconds), Slices(store)
+    work = (make_work or partial(make_stage_work, ledger=ledger))(stage, store, slices, settings)
     worker = StageWorker(
-        (make_work or partial(make_stage_work, ledger=ledger))(stage, store, slices, settings),
-        worker=worker_id(),
-        store=store,
-        ledger=ledger,
-        slices=slices,
-        keeper=keeper,
-        settings=settings,
+        work, worker=worker_id(), store=store, ledger=ledger, slices=slices, keeper=keeper, settings=settings
     )
     declare_task(app, stage, worker)
-    stopped = threading.Event()
+    watchdog = Watchdog(
+        settings,
+        held=lambda: len(keeper.held),
+        stepped=lambda: worker.stepped,
+        queued=lambda: queue_length(ledger.redis, queue),
+    )
     loops = {
         "leases": keeper.run_until,
         "dispatcher": Dispatcher(store, ledger, app, settings).run_until,
-        "watchdog": Watchdog(
-            settings,
-            held=lambda: len(keeper.held),
-            stepped=lambda: worker.stepped,
-            queued=lambda: queue_length(ledger.redis, queue),
-        ).run_until,
+        "watchdog": watchdog.run_until,
         "heartbeat": Heartbeat(ledger, stage=stage, queue=queue, worker=worker, keeper=keeper).run_until,
     }
+    with _beside(loops):
+        log.info("A %s worker is ready", stage)
+        run = partial(app.worker_main, _celery_arguments(stage, queue, settings))
+        _run_until_asked(run, worker, settings.drain_seconds)
+
+
+@contextmanager
+def _beside(loops: Mapping[str, Callable[[threading.Event], None]]) -> Iterator[None]:
+    """Threads that run until the block ends."""
+    stopped = threading.Event()
     threads = [threading.Thread(target=loop, args=(stopped,), name=name, daemon=True) for name, loop in loops.items()]
     for thread in threads:
         thread.start()
-    asked = threading.Event()
-
-    def end() -> None:
-        drain_seconds = 0.0 if asked.is_set() else settings.drain_seconds  # a second SIGTERM means at once
-        asked.set()
-        begin_to_drain(worker, drain_seconds)
-
-    when_ending(end)
-    log.info("A %s worker is ready", stage)
     try:
-        app.worker_main(_celery_arguments(stage, queue, settings))
-        if not asked.is_set():  # Celery logs an unrecoverable error and returns as if all were well
-            raise ServiceError("the worker stopped consuming by itself; the log above says why")
+        yield
     finally:
         stopped.set()
         for thread in threads:
             thread.join(timeout=5)
+
+
+def _run_until_asked(run: Callable[[], None], worker: StageWorker, drain_seconds: float) -> None:
+    """Celery's own loop, `run`. A first SIGTERM means to finish what is begun, a second one at once."""
+    asked = threading.Event()
+
+    def end() -> None:
+        seconds = 0.0 if asked.is_set() else drain_seconds
+        asked.set()
+        begin_to_drain(worker, seconds)
+
+    when_ending(end)
+    run()
+    if not asked.is_set():  # Celery logs an unrecoverable error and returns as if all were well
+        raise ServiceError("the worker stopped consuming by itself; the log above says why")
 
 
 def begin_to_drain(worker: StageWorker, drain_seconds: float) -> None:
@@ -100,39 +107,6 @@ def begin_to_drain(worker: StageWorker, drain_seconds: float) -> None:
     timer = threading.Timer(drain_seconds, end)
     timer.daemon = True
     timer.start()
-
-
-def make_stage_work(
-    stage: Stage, store: Store, slices: Slices, settings: Settings, *, ledger: Ledger
-) -> BatchWork[Any]:
-    """The stage's own part; only the libraries that it needs are imported."""
-    if stage is Stage.DETECT:
-        from workers.detect import DetectWork
-        from workers.detectors import Detector, load_detector
-        from workers.placement import choose_device
-
-        device = choose_device(settings.device)
-
-        def load_one(spec: DetectSpec) -> Detector:
-            require_allowed_folders((spec.weights,) if spec.weights else (), settings.model_folders)
-            return load_detector(spec, device=device)
-
-        return DetectWork(store, slices, settings, load_detector=load_one)
-    from workers.fitting import FittingSizes
-    from workers.generate import GenerateWork
-    from workers.pipelines import Loader
-    from workers.placement import choose_placement
-
-    placement = choose_placement(settings)
-    loader = Loader(placement)
-
-    def load(spec: GenerateSpec) -> Pipeline:
-        require_allowed_folders(spec.models, settings.model_folders)
-        return loader.load(spec)
-
-    fitting = FittingSizes(ledger, card=placement.card)
-    free_bytes = loader.free_bytes if loader.shares else None
-    return GenerateWork(store, slices, settings, load_pipeline=load, fitting=fitting, free_bytes=free_bytes)
 
 
 def _celery_arguments(stage: Stage, queue: str, settings: Settings) -> list[str]:

@@ -13,7 +13,7 @@ from tools.embedded import evaluate
 from tools.embedded.card import GOALS, compose_card
 
 FOLDER = Path(__file__).resolve().parents[2] / "workers" / "weights" / "embedded"
-PAIRS = 24
+PAIRS = 16
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def pictures(pipeline, pairs) -> list[np.ndarray]:
 
 def test_colours_and_pose_are_followed(pictures, pairs):
     scores = evaluate.summarise(evaluate.score_all(pictures, pairs))
-    assert scores["both_colours_right"] >= 0.9  # one pair is four per cent
+    assert scores["both_colours_right"] >= 0.9  # one pair is six per cent
     assert scores["limbs_on_figure"] >= 0.9
     assert scores["far_on_background"] >= 0.95
 

@@ -210,6 +210,25 @@ def test_workers_on_a_full_disk_complete_a_run(settings: Settings, start: Start,
     require_all_done(handle)
 
 
+KILLED_HALFWAY = """
+import json, os, signal, sys
+from posemill.storage import S3Store
+from producer.submission import submit
+
+whole, shards = S3Store.put_if_absent, []
+
+def put_if_absent(store, key, *arguments, **options):
+    if "/plan/" in key:
+        shards.append(key)
+        if len(shards) > 15:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return whole(store, key, *arguments, **options)
+
+S3Store.put_if_absent = put_if_absent
+submit(json.loads(sys.argv[1]), run_id="killed")
+"""
+
+
 def test_a_submitter_killed_halfway_and_run_again_writes_the_undisturbed_plan(
     settings: Settings, store: Store, tmp_path: Path
 ) -> None:
@@ -219,12 +238,10 @@ def test_a_submitter_killed_halfway_and_run_again_writes_the_undisturbed_plan(
     bad = ({"source": "nowhere.png", "prompt": f"bad {n}"} for n in range(3))
     manifest.write_text("".join(json.dumps(row) + "\n" for pair in zip_longest(rows, bad) for row in pair if row))
     wanted = recipe(manifest, prompts=(), seeds=1)
-    code = "import json, sys; from producer.submission import submit; submit(json.loads(sys.argv[1]), run_id='killed')"
-    submitter = subprocess.Popen((sys.executable, "-c", code, json.dumps(wanted)))
-    wait_until(lambda: len(plan_objects(store, "killed")) >= 2)
-    submitter.kill()
-    submitter.wait()
-    assert store.head(RunKeys("killed").sealed) is None, "it was not halfway any more"
+    killed = subprocess.run((sys.executable, "-c", KILLED_HALFWAY, json.dumps(wanted)), check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert store.head(RunKeys("killed").sealed) is None
+    assert 2 <= len(plan_objects(store, "killed")) <= 15
     submit(wanted, run_id="killed", settings=settings)
     submit(wanted, run_id="undisturbed", settings=settings)
     planned = plan_objects(store, "undisturbed")

@@ -69,20 +69,3 @@ def test_killed_workers_and_an_emptied_redis_change_nothing(
     assert len(images(store, "calm")) == 24
     assert images(store, "disturbed") == images(store, "calm")
     assert check(store, "disturbed", deep=True).complete
-
-
-def test_a_dead_worker_s_batch_is_taken_over_without_resume(
-    ledger: Ledger,
-    settings: Settings,
-    store: Store,
-    recipe: dict[str, Any],
-    start_workers: Callable[..., Supervisor],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("POSEMILL_LEASE_SECONDS", "2")
-    workers = start_workers(detect=1, generate=1)
-    handle = submit(recipe | {"seeds": 8}, run_id="r", settings=settings)
-    wait_until(lambda: handle.status().snapshot.stages[Stage.GENERATE].leased >= 1, seconds=90)
-    os.kill(workers.pid("generate-0") or 0, signal.SIGKILL)
-    assert handle.wait(timeout_seconds=120).snapshot.stages[Stage.GENERATE].done == 48
-    assert check(store, "r").complete

@@ -70,6 +70,17 @@ def test_items_that_cannot_be_made_are_recorded_and_their_neighbours_are_done(
     assert check(store, "trouble", deep=True).complete
 
 
+def test_a_dead_worker_s_batch_is_taken_over_without_resume(
+    settings: Settings, store: Store, workers: Supervisor, tmp_path: Path
+) -> None:
+    handle = submit(recipe(write_sources(tmp_path / "in", 12)), run_id="dead", settings=settings)
+    wait_until(lambda: handle.status().snapshot.stages[Stage.GENERATE].leased > 0, seconds=60)
+    for name in ("generate-0", "generate-1"):
+        os.kill(workers.pid(name) or 0, signal.SIGKILL)
+    assert handle.wait(timeout_seconds=60).snapshot.stages[Stage.GENERATE].done == 96
+    assert check(store, "dead").complete
+
+
 def test_a_stopped_worker_s_batch_is_taken_over_and_its_late_commit_changes_nothing(
     settings: Settings, store: Store, ledger: Ledger, workers: Supervisor, tmp_path: Path
 ) -> None:

@@ -27,7 +27,7 @@ ONLY_IMPORTERS = {
     "celery": {"posemill/app.py", "posemill/dispatcher.py", "workers/tasks.py"},
     "kombu": set(),
     "boto3": {"posemill/storage.py"},
-    "botocore": {"posemill/storage.py"},
+    "botocore": {"posemill/storage.py", "posemill/storage_errors.py"},
     "obstore": {"posemill/quick_reads.py"},
     "diffusers": {"workers/model_loading.py"},
     "pydantic_settings": {"posemill/settings.py"},

@@ -1,0 +1,54 @@
+"""What a worker process of each stage works with."""
+
+from typing import Any
+
+from posemill.ledger import Ledger
+from posemill.names import Stage
+from posemill.settings import Settings
+from posemill.specs import DetectSpec, GenerateSpec
+from posemill.storage import Store
+from workers.calls import Pipeline
+from workers.model_folders import require_allowed_folders
+from workers.slices import Slices
+from workers.stage import BatchWork
+
+
+def make_stage_work(
+    stage: Stage, store: Store, slices: Slices, settings: Settings, *, ledger: Ledger
+) -> BatchWork[Any]:
+    """The stage's own part; only the libraries that it needs are imported."""
+    if stage is Stage.DETECT:
+        return _detect_work(store, slices, settings)
+    return _generate_work(store, slices, settings, ledger)
+
+
+def _detect_work(store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
+    from workers.detect import DetectWork
+    from workers.detectors import Detector, load_detector
+    from workers.placement import choose_device
+
+    device = choose_device(settings.device)
+
+    def load(spec: DetectSpec) -> Detector:
+        require_allowed_folders((spec.weights,) if spec.weights else (), settings.model_folders)
+        return load_detector(spec, device=device)
+
+    return DetectWork(store, slices, settings, load_detector=load)
+
+
+def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
+    from workers.fitting import FittingSizes
+    from workers.generate import GenerateWork
+    from workers.pipelines import Loader
+    from workers.placement import choose_placement
+
+    placement = choose_placement(settings)
+    loader = Loader(placement)
+
+    def load(spec: GenerateSpec) -> Pipeline:
+        require_allowed_folders(spec.models, settings.model_folders)
+        return loader.load(spec)
+
+    fitting = FittingSizes(ledger, card=placement.card)
+    free_bytes = loader.free_bytes if loader.shares else None
+    return GenerateWork(store, slices, settings, load_pipeline=load, fitting=fitting, free_bytes=free_bytes)
