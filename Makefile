@@ -4,16 +4,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-all check chaos bench embedded clean
+.PHONY: demo test check chaos bench embedded clean
 
 demo: $(INSTALLED)
 	$(BIN)/posemill demo examples/demo.yaml --out demo-output
 
 test: check
 	$(BIN)/python -m pytest -n 3 --dist loadfile
-
-test-all: check
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m "slow or not slow"
 
 check: $(INSTALLED)
 	$(BIN)/ruff check
