@@ -14,7 +14,22 @@ from producer.exports.dataset import export_run
 from producer.exports.options import Form, Options
 from producer.submission import submit
 from tests.conftest import PHOTOS
-from tests.tiny_model import write_tiny_controlnet
+from tests.single_file import write_single_file
+from tests.tiny_model import (
+    write_tiny_controlnet,
+    write_tiny_lora,
+    write_tiny_sd2,
+    write_tiny_sdxl,
+    write_tiny_vae,
+)
+
+KINDS = ("three controls", "Stable Diffusion 2.1", "Stable Diffusion XL", "an adapter", "a single file", "a VAE")
+
+
+def draw_square(folder: Path) -> None:
+    square = Image.new("RGB", (256, 256), "white")
+    square.paste("black", (64, 64, 128, 128))
+    square.save(folder / "square.png")
 
 
 @pytest.fixture(scope="module")
@@ -22,9 +37,7 @@ def handle(fleet: Settings, tiny_model: Path, tmp_path_factory: pytest.TempPathF
     """A finished run: a pose and edges of a person, and of a picture where there are edges and nobody."""
     folder = tmp_path_factory.mktemp("photos")
     (folder / "astronaut.png").write_bytes((PHOTOS / "astronaut.png").read_bytes())
-    squares = Image.new("RGB", (256, 256), "white")
-    squares.paste("black", (64, 64, 128, 128))
-    squares.save(folder / "squares.png")
+    draw_square(folder)
     recipe = {
         "sources": str(folder),
         "prompts": ["a figure"],
@@ -79,3 +92,46 @@ def test_the_run_can_be_exported_and_its_rows_name_all_control_images(handle, fo
     if form is Form.IMAGEFOLDER:
         rows = [json.loads(line) for line in (tmp_path / "train" / "metadata.jsonl").read_text().splitlines()]
         assert [len(json.loads(row["controls"])) for row in rows] == [2, 2]
+
+
+def pipeline_of(kind: str, tiny_model: Path, folder: Path) -> tuple[list[Path], dict[str, object]]:
+    """The ControlNets, and what a recipe says of all else."""
+    folder.mkdir()
+    own = [tiny_model / "controlnet"]
+    match kind:
+        case "three controls":
+            return [*own, *(write_tiny_controlnet(folder / str(n), n) for n in (1, 2))], {"base": str(tiny_model)}
+        case "Stable Diffusion 2.1":
+            return [write_tiny_sd2(folder) / "controlnet"], {"base": str(folder)}
+        case "Stable Diffusion XL":
+            return [write_tiny_sdxl(folder) / "controlnet"], {"base": str(folder)}
+        case "an adapter":
+            lora = {"lora": str(write_tiny_lora(folder, tiny_model)), "weight": 0.7}
+            return own, {"base": str(tiny_model), "loras": [lora]}
+        case "a single file":
+            file = write_single_file(folder / "tiny.safetensors", tiny_model)
+            return own, {"base": str(file), "base_config": str(tiny_model)}
+        case _:
+            return own, {"base": str(tiny_model), "vae": str(write_tiny_vae(folder))}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_pipeline_of_every_kind_makes_a_whole_run(kind, fleet, tiny_model, tmp_path):
+    nets, models = pipeline_of(kind, tiny_model, tmp_path / "models")
+    (tmp_path / "photos").mkdir()
+    draw_square(tmp_path / "photos")
+    made_by = ({"kind": "canny"}, {"kind": "scribble", "detector": "as-is"}, {"kind": "seg", "detector": "as-is"})
+    recipe = {
+        "sources": str(tmp_path / "photos"),
+        "prompts": ["a figure"],
+        "controls": [{**control, "controlnet": str(net)} for control, net in zip(made_by, nets, strict=False)],
+        "generate": {**models, "resolution": 64, "num_inference_steps": 2},
+    }
+    run_id = kind.replace(" ", "-").replace(".", "-")
+    run = submit(recipe, run_id=run_id, settings=fleet)
+    assert run.wait(timeout_seconds=150).snapshot.state is RunState.COMPLETE
+    record = decode(run.store.get(RunKeys(run_id).record(Stage.GENERATE, 0)), BatchRecord)
+    (item,) = record.items
+    assert (item.outcome, len(item.controls or [item.control])) == (Outcome.DONE, len(nets))
+    assert record.made_with["generate"]["base"] == models["base"]
+    assert check(run.store, run_id, deep=True).complete
