@@ -1,4 +1,4 @@
-"""Objects read by obstore, for a sixth of boto3's processor time: what exports and deep checks do by the million.
+"""Objects read by obstore, for a fraction of boto3's processor time: what exports and deep checks do by the million.
 
 boto3 remains the authority: it signs with its credentials, and it reads whatever is out of the ordinary and says what
 is wrong with it.
@@ -20,12 +20,15 @@ MOST_FAILURES = 3  # in a row; then this server, proxy or certificate is not for
 AMAZON = ".amazonaws.com"
 
 
-def installed() -> bool:
-    return find_spec("obstore") is not None
+def open_quick_reads(session: object, *, endpoint_url: str, region: str) -> "QuickReads | None":
+    """Reads from the server of a boto3 session; None where obstore is not installed."""
+    if find_spec("obstore") is None:
+        return None
+    return QuickReads(session, endpoint_url=endpoint_url, region=region)
 
 
 class QuickReads:
-    """Reads from the server of a boto3 session; safe between threads."""
+    """Whole objects of one server; safe between threads."""
 
     def __init__(self, session: object, *, endpoint_url: str, region: str) -> None:
         self._session = session

@@ -18,8 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from posemill.errors import ChangedObject, NotFound, ServiceError, TransientError
 from posemill.identity import sha256
-from posemill.quick_reads import QuickReads
-from posemill.quick_reads import installed as quick_reads_installed
+from posemill.quick_reads import QuickReads, open_quick_reads
 from posemill.records import StoredObject
 from posemill.storage_errors import NoSuchBucket, PreconditionFailed, WriteConflict, translated
 
@@ -228,13 +227,11 @@ def open_store(
         aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
     )
     client = session.client("s3", endpoint_url=endpoint_url, config=config)
-    at, where = f"{prefix.strip('/')}/" if prefix.strip("/") else "", client.meta
+    where = client.meta
     quick_reads = (
-        QuickReads(session, endpoint_url=where.endpoint_url, region=where.region_name)
-        if many_reads and quick_reads_installed()
-        else None
+        open_quick_reads(session, endpoint_url=where.endpoint_url, region=where.region_name) if many_reads else None
     )
-    return S3Store(client, bucket, at, quick_reads=quick_reads)
+    return S3Store(client, bucket, f"{prefix.strip('/')}/" if prefix.strip("/") else "", quick_reads=quick_reads)
 
 
 def require_conditional_writes(store: Store) -> None:

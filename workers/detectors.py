@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Protocol, TypeVar
 
+import msgspec
 from PIL import Image
 
 from posemill.controls import DETECTORS
@@ -90,6 +91,7 @@ def load_detector(spec: DetectSpec, *, device: str = "cpu") -> Detector:
         raise RecipeError(f"detector {spec.detector!r} takes no weights; remove weights: {spec.weights}")
     if device != "cpu":
         _check_device(device)
+    spec = msgspec.structs.replace(spec, weights=spec.weights or row.weights)
     detector: Detector = import_module(f"workers.annotators.{row.family}").build(spec, device)
     return detector
 

@@ -88,8 +88,9 @@ class Maker:
         if not sample.source or not sample.source.pose:
             return None
         pose, sizes = sample.source.pose, (control.drawn_size, (sample.item.width, sample.item.height))
-        read = lambda: placed(get_unchanged(self._store, pose.key, pose.sha256), *sizes)  # noqa: E731
-        return self._poses.get((pose.key, sizes), read)
+        return self._poses.get(
+            (pose.key, sizes), lambda: placed(get_unchanged(self._store, pose.key, pose.sha256), *sizes)
+        )
 
     def _source(self, sample: Sample) -> bytes | None:
         source = planned_source(self._store, self._run, sample, self._plans)

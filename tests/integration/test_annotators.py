@@ -224,9 +224,8 @@ def test_a_source_that_is_no_picture_takes_no_neighbour_along():
 
 
 def test_a_revision_is_asked_of_the_hub_for_the_file_that_the_card_names(monkeypatch, midas, hed):
-    from workers.annotators import weights
-    from workers.annotators.hed import _load as load_hed
-    from workers.annotators.midas import _load as load_midas
+    """Once for two detectors with one network, and of the table's repository where the recipe names none."""
+    from workers.annotators import calling, weights
 
     asked = []
 
@@ -234,13 +233,12 @@ def test_a_revision_is_asked_of_the_hub_for_the_file_that_the_card_names(monkeyp
         asked.append((repository, name, revision))
         return str((hed if name.startswith("ControlNetHED") else midas) / name.rsplit("/", maxsplit=1)[-1])
 
-    load_hed.cache_clear()
-    load_midas.cache_clear()
+    calling._loaded.cache_clear()
     monkeypatch.setattr(weights, "hf_hub_download", download)
     for detector in ("hed", "scribble"):
         load_detector(DetectSpec(detector=detector, weights="lllyasviel/Annotators", revision="abc"))
     for detector in ("depth", "normal"):
-        load_detector(DetectSpec(detector=detector, weights="lllyasviel/ControlNet", revision="abc"))
+        load_detector(DetectSpec(detector=detector, revision="abc"))
     assert asked == [
         ("lllyasviel/Annotators", "ControlNetHED.pth", "abc"),
         ("lllyasviel/ControlNet", "annotator/ckpts/dpt_hybrid-midas-501f0c75.pt", "abc"),

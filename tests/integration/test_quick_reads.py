@@ -101,7 +101,7 @@ def test_wrong_credentials_are_a_fault_of_the_run(services: EmbeddedServices) ->
 
 
 def test_without_obstore_boto3_reads_everything(settings, by_boto3, monkeypatch) -> None:
-    monkeypatch.setattr("posemill.storage.quick_reads_installed", lambda: False)
+    monkeypatch.setattr(quick_reads, "find_spec", lambda name: None)
     store = open_store(settings.store, many_reads=True)
     store.put("k", b"1")
     assert (store.get("k"), len(by_boto3)) == (b"1", 1)

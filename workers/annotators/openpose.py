@@ -22,7 +22,7 @@ from posemill.errors import RecipeError, RunFault
 from posemill.poses import Keypoints, Person, Pose
 from posemill.specs import DetectSpec
 from workers.annotators.posing import PoseDetector
-from workers.annotators.weights import CANNOT_LOAD
+from workers.annotators.weights import CANNOT_LOAD, required_weights
 from workers.body_network import BatchedBody, Reading, quick_dtype, total_score
 from workers.detectors import Detector
 from workers.mapped_weights import map_weights
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 def build(spec: DetectSpec, device: str) -> Detector:
     if spec.detector == "openpose":
-        return PoseDetector(load_openpose(spec.weights, spec.revision, device=device, exact=spec.exact), spec)
+        return PoseDetector(load_openpose(required_weights(spec), spec.revision, device=device, exact=spec.exact), spec)
     if spec.include_hand or spec.include_face:
         raise RecipeError(
             "detector 'openpose-thin' finds bodies only; use detector 'openpose', or set include_hand and"
@@ -119,14 +119,13 @@ def _points(points: Sequence[LibraryKeypoint] | None) -> Keypoints | None:
     return tuple((float(point.x), float(point.y), 1.0) if point.x >= 0 and point.y >= 0 else None for point in points)
 
 
-def load_openpose(weights: str | None, revision: str | None, *, device: str, exact: bool = False) -> Openpose:
+def load_openpose(source: str, revision: str | None, *, device: str, exact: bool = False) -> Openpose:
     """The full detector: body, hands and face, from a hub id or a folder with the library's file names.
 
     `exact` takes the library's own path through the body network, several times slower.
     torch.load reads the .pth files with weights_only=True (its default), so they cannot run code.
     The revision of a folder is only its digest; there is nothing to choose.
     """
-    source = weights or CARD_WEIGHTS
     try:
         detector = _from_pretrained(source, revision)
     except CANNOT_LOAD as error:

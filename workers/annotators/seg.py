@@ -13,15 +13,14 @@ from transformers import AutoImageProcessor, UperNetForSemanticSegmentation
 from posemill.errors import RunFault
 from posemill.specs import DetectSpec
 from workers.annotators.posing import control_size
-from workers.annotators.weights import CANNOT_LOAD
+from workers.annotators.weights import CANNOT_LOAD, required_weights
 from workers.detectors import Detector, EachPicture
 
-CARD = "openmmlab/upernet-convnext-small"
 PALETTE: NDArray[np.uint8] = np.array(ade_palette(), dtype=np.uint8)  # [class, RGB]
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
-    source = spec.weights or CARD
+    source = required_weights(spec)
     try:
         processor, network = _load(source, spec.revision)
     except CANNOT_LOAD as error:

@@ -9,6 +9,7 @@ from huggingface_hub import hf_hub_download
 
 from posemill.controls import CARD_WEIGHTS
 from posemill.errors import RunFault
+from posemill.specs import DetectSpec
 
 T = TypeVar("T")
 CANNOT_LOAD = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
@@ -27,6 +28,12 @@ def load_weights(load: Callable[[str, str], T], source: str, name: str, revision
             f"the weights {name} of {source!r} (revision {revision}) cannot be loaded: {error};"
             f" give a hub id or a folder with {name}"
         ) from error
+
+
+def required_weights(spec: DetectSpec) -> str:
+    """The hub id or folder of a detector's weights; `load_detector` takes the table's where none are given."""
+    assert spec.weights is not None, f"{spec.detector} has no weights in posemill/controls.py"
+    return spec.weights
 
 
 def weights_file(source: str, name: str, revision: str | None) -> Path:
