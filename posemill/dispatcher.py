@@ -7,18 +7,23 @@ can start the first worker.
 import logging
 import threading
 import time
+from typing import Any
 from uuid import uuid4
 
 import redis
 from celery import Celery
+from kombu.exceptions import KombuError
 
 from posemill import names
 from posemill.app import send_batches
-from posemill.errors import PosemillError
+from posemill.errors import PosemillError, TransientError, in_words
 from posemill.ledger import Ledger
 from posemill.names import Priority, RunKeys, Stage
 from posemill.progress import Snapshot
-from posemill.records import Run, RunState, ShardHeader, decode, decode_header
+from posemill.rebuild import rebuild
+from posemill.records import Run, RunState, ShardHeader
+from posemill.run_documents import read_run, read_shard
+from posemill.run_states import finish_retry, pause_for_fault
 from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.window import Window, take
@@ -27,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 10  # an elected dispatcher that dies is replaced after that
 PACE_SECONDS = 1.0  # between two samples of the pace
+ABANDONED_SECONDS = 10.0  # a retry that has not ended by then is gone on with
 
 
 class PlanReader:
@@ -36,23 +42,28 @@ class PlanReader:
         self._store = store
         self._keep = keep
         self._runs: dict[str, Run] = {}
-        self._headers: dict[str, ShardHeader] = {}
+        self._headers: dict[tuple[str, int], ShardHeader] = {}
 
     def run(self, run_id: str) -> Run:
+        """Raises NotFound and UnreadableRecord."""
         if run_id not in self._runs:
-            self._runs[run_id] = decode(self._store.get(RunKeys(run_id).run), Run)
+            _make_room(self._runs, self._keep)
+            self._runs[run_id] = read_run(self._store, run_id)
         return self._runs[run_id]
 
     def needs(self, run_id: str, batch: int) -> list[int]:
-        """Detect batches that a generate batch must wait for."""
+        """Detect batches that a generate batch must wait for. Raises NotFound and UnreadableRecord."""
         slicing = self.run(run_id).slicing[Stage.GENERATE]
         shard, position = divmod(batch, slicing.batches_a_shard)
-        key = RunKeys(run_id).shard(Stage.GENERATE, shard)
-        if key not in self._headers:
-            while len(self._headers) >= self._keep:
-                del self._headers[next(iter(self._headers))]
-            self._headers[key] = decode_header(self._store.get(key))
-        return self._headers[key].needs[position]
+        if (run_id, shard) not in self._headers:
+            _make_room(self._headers, self._keep)
+            self._headers[run_id, shard] = read_shard(self._store, run_id, Stage.GENERATE, shard)[0]
+        return self._headers[run_id, shard].needs[position]
+
+
+def _make_room(kept: dict[Any, Any], keep: int) -> None:
+    while len(kept) >= keep:
+        del kept[next(iter(kept))]
 
 
 class Dispatcher:
@@ -62,6 +73,7 @@ class Dispatcher:
         self._ledger = ledger
         self._app = app
         self._settings = settings
+        self._store = store
         self._plan = PlanReader(store)
         self._id = uuid4().hex
         self._paced = 0.0
@@ -84,34 +96,41 @@ class Dispatcher:
         """One round over all open runs."""
         pace_due = time.monotonic() - self._paced > PACE_SECONDS
         for run_id in self._ledger.open_runs():
-            snapshot = self._ledger.snapshot(run_id)
-            if snapshot is None:
-                self._ledger.forget(run_id)
-                continue
-            if pace_due:
-                self._ledger.note_pace(run_id, {stage: snapshot.stages[stage].finished for stage in Stage})
-            if snapshot.state is RunState.RUNNING:
-                self._try_to_advance(run_id, snapshot)
+            self._look_after(run_id, pace_due=pace_due)
         if pace_due:
             self._paced = time.monotonic()
 
-    def _try_to_advance(self, run_id: str, snapshot: Snapshot) -> None:
-        """One run's trouble must not stop the others."""
+    def _look_after(self, run_id: str, *, pace_due: bool) -> None:
+        """One run's trouble stays with it: it is paused with its reason, and the others go on."""
         try:
-            self._advance(run_id, snapshot)
-        except PosemillError as error:
-            log.warning("The run cannot go on: %s", error, extra={"run_id": run_id})
+            snapshot = self._ledger.snapshot(run_id)
+            if snapshot is None:
+                self._ledger.forget(run_id)
+                return
+            if pace_due:
+                self._ledger.note_pace(run_id, {stage: snapshot.stages[stage].finished for stage in Stage})
+            if snapshot.state is RunState.RUNNING:
+                self._advance(run_id, snapshot)
+            elif snapshot.state is RunState.RETRYING and self._ledger.state_age_seconds(run_id) > ABANDONED_SECONDS:
+                log.warning("A retry was left halfway; it goes on", extra={"run_id": run_id})
+                finish_retry(self._store, self._ledger, run_id)
+        except (redis.RedisError, KombuError):
+            raise  # every run would meet it
+        except (TransientError, OSError) as error:
+            log.warning("The run cannot go on now: %s", error, extra={"run_id": run_id})
+        except Exception as error:
+            log.exception("The run cannot go on", extra={"run_id": run_id})
+            pause_for_fault(self._store, self._ledger, run_id, in_words(error))
 
     def _advance(self, run_id: str, snapshot: Snapshot) -> None:
         """Take back what was lost, then send up to the window; close the run when all is done."""
         if all(counts.batches_done >= counts.batches for counts in snapshot.stages.values()):
-            self._ledger.set_state(run_id, RunState.COMPLETE)
-            log.info("The run is complete", extra={"run_id": run_id})
+            self._close(run_id, snapshot)
             return
         run = self._plan.run(run_id)
         for stage in Stage:
             queue = run.queues[stage]
-            window = Window(self._ledger.redis, run_id, stage, queue, self._settings.window)
+            window = Window(self._ledger, run_id, stage, queue, self._settings.window)
             lost = window.take_back(self._settings.resend_seconds)
             if lost:
                 log.warning("%d %s batches were lost and go out again", lost, stage, extra={"run_id": run_id})
@@ -120,6 +139,18 @@ class Dispatcher:
             ):
                 window.mark_sent(batches)
                 send_batches(self._app, stage, queue, run_id, batches, priority=priority)
+
+    def _close(self, run_id: str, snapshot: Snapshot) -> None:
+        """Complete is what storage says: where a record is missing, the ledger is made again."""
+        for stage, counts in snapshot.stages.items():
+            written = sum(1 for _ in self._store.list(RunKeys(run_id).records(stage)))
+            if written < counts.batches:
+                log.warning("%d of %d %s records stand; the ledger is made again", written, counts.batches, stage,
+                            extra={"run_id": run_id})  # fmt: skip
+                rebuild(self._store, self._ledger, run_id)
+                return
+        if self._ledger.complete(run_id):
+            log.info("The run is complete", extra={"run_id": run_id})
 
     def _choose(self, window: Window, batches: int, own: Priority) -> list[tuple[Priority, list[int]]]:
         """Batches that may start now: due retries before all others, then passed-over ones, then new ones."""

@@ -9,6 +9,7 @@ PosemillError
 │   │   └── ChangedObject   an object in storage is not what was written there
 │   └── NotFound            a run or an object that does not exist
 ├── RunFault                the run itself cannot go on: model missing, bucket gone, bad credentials
+│   └── UnreadableRecord    run, plan or record in storage is not what posemill wrote
 ├── TransientError          trying again later may help: storage 5xx, time-outs, out of memory
 │   └── OutOfMemory
 ├── LeaseLost               another worker took the batch over; what was computed is thrown away
@@ -74,6 +75,12 @@ class RunFault(PosemillError):
     code = "run_fault"
 
 
+class UnreadableRecord(RunFault):
+    """What lies in storage cannot be read as what it should be; the message says where it breaks."""
+
+    code = "unreadable_record"
+
+
 class TransientError(PosemillError):
     """Trying again later may help."""
 
@@ -96,3 +103,8 @@ class ServiceError(PosemillError):
     """Redis, storage or an embedded server cannot be reached or is misconfigured."""
 
     code = "service"
+
+
+def in_words(error: Exception) -> str:
+    """The error for a log or a record; one that is not posemill's own is named by its type."""
+    return str(error) if isinstance(error, PosemillError) else f"{type(error).__name__}: {error}"

@@ -6,6 +6,7 @@ a Lua script (posemill/lua), and the clock is Redis's own.
 
 import json
 import time
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from importlib import resources
 from typing import Any, cast
@@ -16,10 +17,11 @@ import redis
 from posemill import names
 from posemill.errors import ServiceError
 from posemill.names import Stage, StageKeys
-from posemill.progress import Snapshot, stage_counts
+from posemill.progress import Snapshot, StageProgress, stage_counts
 from posemill.records import Outcome, Plan, RunState
 
 PACE_SAMPLES = 240  # kept for the remaining time
+ENDED = (RunState.COMPLETE, RunState.CANCELLED)  # the dispatcher looks after all others
 WORKER_SECONDS = 60.0  # a worker that was silent longer is taken off the list
 
 
@@ -33,15 +35,38 @@ class Verdict(StrEnum):
     PAUSED = "paused"
     CANCELLED = "cancelled"
     COMPLETE = "complete"
+    RETRYING = "retrying"
     UNKNOWN = "unknown"  # the ledger has no such run
 
 
+class History(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to a batch so far; docs/architecture.md has the table of evidence and consequence."""
+
+    claims: int = 0  # how often it was given to a worker
+    expiries: int = 0  # leases that ran out without a word
+    deaths: int = 0  # processes that were seen to die while it was on their device
+    failures: int = 0  # attempts that an error ended which posemill does not know
+    delays: int = 0  # times that a transient error put it off
+    error: str = ""  # the last one
+    rows: dict[str, list[str]] = {}  # how the processes ended that made this row and nothing else
+
+
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A claim's answer; fence and attempt only mean something when it was granted."""
+    """A claim's answer; fence and history only mean something when it was granted."""
 
     verdict: Verdict
     fence: int = 0  # grows with each claim of the run: an older holder can be told from a newer one
-    attempt: int = 0  # 1 for the first
+    history: History = History()
+
+
+class OnDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's note of the batch that it computes."""
+
+    run_id: str
+    stage: Stage
+    batch: int
+    fence: int
+    alone: bool  # its rows are made in a process of their own: this worker's death says nothing about them
 
 
 class Ledger:
@@ -52,40 +77,30 @@ class Ledger:
         folder = resources.files("posemill") / "lua"
         self._scripts = {
             name: client.register_script((folder / f"{name}.lua").read_text())
-            for name in ("claim", "renew", "commit", "release")
+            for name in ("claim", "renew", "commit", "release", "death", "row_death", "complete", "pause", "expire")
         }
 
     # runs ---------------------------------------------------------------------------------------------------------
 
-    def open(self, run_id: str, plan: Plan) -> bool:
-        """Make a run known and let the dispatcher find it; False when it was known already."""
-        key = names.run_hash(run_id)
-        pipe = self.redis.pipeline()  # at once: a submitter killed in between would leave a run that nobody finds
-        pipe.hsetnx(key, "state", RunState.RUNNING)
-        pipe.hset(
-            key,
-            mapping={
-                "detect.rows": plan.sources,
-                "detect.batches": plan.detect_batches,
-                "generate.rows": plan.items,
-                "generate.batches": plan.generate_batches,
-                "refused_rows": plan.refused_rows,
-            },
-        )
-        pipe.hsetnx(key, "opened", time.time())
-        pipe.sadd(names.RUNS, run_id)
-        return bool(pipe.execute()[0])
+    def restore(
+        self, run_id: str, plan: Plan, progress: Mapping[Stage, StageProgress], state: RunState, reason: str = ""
+    ) -> None:
+        """Make a run known as storage has it, in place of all that was known of it; the dispatcher finds it.
 
-    def restore(self, run_id: str, stage: Stage, done: bytes, counts: dict[Outcome, int], batches: int) -> None:
-        """Set a stage's progress to what storage says: `done` is a bitmap, most significant bit first."""
-        keys = StageKeys(run_id, stage)
-        values: dict[Any, Any] = {f"{stage}.{outcome}": counts[outcome] for outcome in Outcome}
-        values |= {f"{stage}.batches_done": batches, f"{stage}.cursor": 0}
+        At once: a submitter killed in between would leave a run that nobody finds, or one that begins anew.
+        """
+        values: dict[Any, Any] = {"state": state, "reason": reason, "refused_rows": plan.refused_rows}
         pipe = self.redis.pipeline()
-        pipe.delete(*keys.all())
-        if done:
-            pipe.set(keys.done, done)
-        pipe.hset(names.run_hash(run_id), mapping=values)
+        for stage, found in progress.items():
+            pipe.delete(*StageKeys(run_id, stage).all())
+            if found.done:
+                pipe.set(StageKeys(run_id, stage).done, found.done)
+            values |= {f"{stage}.rows": plan.rows(stage), f"{stage}.batches": plan.batches(stage)}
+            values |= {f"{stage}.batches_done": found.batches_done, f"{stage}.cursor": 0}
+            values |= {f"{stage}.{outcome}": found.counts[outcome] for outcome in Outcome}
+        pipe.hset(names.run_hash(run_id), mapping=values | {"changed": self._now()})
+        pipe.hsetnx(names.run_hash(run_id), "opened", time.time())
+        (pipe.srem if state in ENDED else pipe.sadd)(names.RUNS, run_id)
         pipe.execute()
 
     def forget(self, run_id: str) -> None:
@@ -102,11 +117,24 @@ class Ledger:
         return RunState(cast(str, value)) if value else None
 
     def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
-        self.redis.hset(names.run_hash(run_id), mapping={"state": state, "reason": reason})
-        if state in (RunState.RUNNING, RunState.PAUSED):
-            self.redis.sadd(names.RUNS, run_id)
-        else:
-            self.redis.srem(names.RUNS, run_id)
+        values: dict[Any, Any] = {"state": state, "reason": reason, "changed": self._now()}
+        pipe = self.redis.pipeline()
+        pipe.hset(names.run_hash(run_id), mapping=values)
+        (pipe.srem if state in ENDED else pipe.sadd)(names.RUNS, run_id)
+        pipe.execute()
+
+    def state_age_seconds(self, run_id: str) -> float:
+        """How long ago the state was set."""
+        changed = cast(str | None, self.redis.hget(names.run_hash(run_id), "changed"))
+        return self._now() - float(changed or 0)
+
+    def complete(self, run_id: str) -> bool:
+        """Set a running run complete if every planned batch is done; False when it is not so."""
+        return bool(self._scripts["complete"](keys=[names.run_hash(run_id), names.RUNS], args=[run_id, *Stage]))
+
+    def pause(self, run_id: str, reason: str) -> bool:
+        """Pause a run for a fault; False when it has ended or is being retried."""
+        return bool(self._scripts["pause"](keys=[names.run_hash(run_id)], args=[reason]))
 
     def snapshot(self, run_id: str) -> Snapshot | None:
         pipe = self.redis.pipeline()
@@ -135,15 +163,13 @@ class Ledger:
     def claim(self, run_id: str, stage: Stage, batch: int, lease_seconds: float) -> Claim:
         keys = StageKeys(run_id, stage)
         answer = self._scripts["claim"](
-            keys=[
-                names.run_hash(run_id), keys.done, keys.leases, keys.holders, keys.sent, keys.waiting, keys.attempts
-            ],
+            keys=[names.run_hash(run_id), keys.done, keys.leases, keys.holders, keys.sent, keys.waiting, keys.history],
             args=[batch, lease_seconds],
-        )  # fmt: skip
+        )
         verdict = Verdict(answer[0])
         if verdict is not Verdict.CLAIMED:
             return Claim(verdict=verdict)
-        return Claim(verdict=verdict, fence=int(answer[1]), attempt=int(answer[2]))
+        return Claim(verdict=verdict, fence=int(answer[1]), history=msgspec.json.decode(answer[2], type=History))
 
     def renew(self, run_id: str, stage: Stage, batch: int, fence: int, lease_seconds: float) -> bool:
         """Keep the lease; False when another worker has it, or the run is cancelled."""
@@ -158,7 +184,7 @@ class Ledger:
         answer: str = self._scripts["commit"](
             keys=[
                 names.run_hash(run_id), keys.done, keys.leases, keys.holders, keys.sent, keys.waiting, keys.blocked,
-                keys.attempts, keys.errors, keys.delays,
+                keys.history,
             ],
             args=[stage, batch, counts[Outcome.DONE], counts[Outcome.REJECTED], counts[Outcome.FAILED]],
         )  # fmt: skip
@@ -172,34 +198,65 @@ class Ledger:
         fence: int,
         *,
         delay_seconds: float = 0.0,
-        refund: bool = False,
+        failed: bool = False,
+        put_off: bool = False,
         error: str = "",
-        overdue: bool = False,
     ) -> None:
-        """Hand a batch back, with what went wrong; `refund` takes its attempt off the count.
-
-        When the lease is lost nothing happens, except that an `overdue` call still takes the attempt off.
-        """
+        """Hand a batch back, with what went wrong; nothing happens when another worker holds it by now."""
         keys = StageKeys(run_id, stage)
         self._scripts["release"](
-            keys=[keys.leases, keys.holders, keys.waiting, keys.attempts, keys.errors],
-            args=[batch, fence, delay_seconds, int(refund), error, int(overdue)],
+            keys=[keys.leases, keys.holders, keys.waiting, keys.history],
+            args=[batch, fence, delay_seconds, int(failed), int(put_off), error],
         )
 
-    def count_delay(self, run_id: str, stage: Stage, batch: int) -> int:
-        """Note that a transient error puts the batch off; gives how often one has."""
-        return self.redis.hincrby(StageKeys(run_id, stage).delays, str(batch), 1)
+    def take_back(
+        self, run_id: str, stage: Stage, *, limit: int, queue_length: int, resend_seconds: float
+    ) -> int:
+        """Put batches whose lease ran out, or whose message vanished, back in line; gives how many.
 
-    def begin_row(self, run_id: str, stage: Stage, batch: int, row: int) -> int:
-        """Note that a row is begun alone; gives how often it was begun and not ended, this time included."""
-        return self.redis.hincrby(StageKeys(run_id, stage).alone, f"{batch}:{row}", 1)
+        A message has vanished when nobody claimed its batch for resend_seconds and the queue is short of one.
+        """
+        keys = StageKeys(run_id, stage)
+        back = self._scripts["expire"](
+            keys=[keys.leases, keys.holders, keys.sent, keys.waiting, keys.history],
+            args=[limit, queue_length, resend_seconds],
+        )
+        return int(cast(int, back))
 
-    def end_row(self, run_id: str, stage: Stage, batch: int, row: int) -> None:
-        self.redis.hdel(StageKeys(run_id, stage).alone, f"{batch}:{row}")
+    def history(self, run_id: str, stage: Stage, batch: int) -> History:
+        found = cast(str | None, self.redis.hget(StageKeys(run_id, stage).history, str(batch)))
+        return msgspec.json.decode(found, type=History) if found else History()
 
-    def last_error(self, run_id: str, stage: Stage, batch: int) -> str:
-        """Why the batch's last attempt failed; nothing when its worker died without a word."""
-        return cast(str, self.redis.hget(StageKeys(run_id, stage).errors, str(batch)) or "")
+    # evidence -----------------------------------------------------------------------------------------------------
+
+    def note_device(self, worker: str, note: OnDevice, *, seconds: float) -> None:
+        """Note which batch is on a worker's device; forgotten after `seconds`."""
+        self.redis.set(names.device_note(worker), msgspec.json.encode(note), px=max(1, int(1000 * seconds)))
+
+    def clear_device(self, worker: str) -> None:
+        self.redis.delete(names.device_note(worker))
+
+    def report_death(self, worker: str, words: str, *, delay_seconds: Callable[[int], float]) -> OnDevice | None:
+        """A process was seen to die: what was on its device is charged and handed back; gives what that was.
+
+        A batch whose rows had a process of their own is handed back only. `delay_seconds`: of the deaths so far.
+        """
+        found = cast(str | None, self.redis.get(names.device_note(worker)))
+        if found is None:
+            return None
+        note = msgspec.json.decode(found, type=OnDevice)
+        keys = StageKeys(note.run_id, note.stage)
+        delay = 0.0 if note.alone else delay_seconds(self.history(note.run_id, note.stage, note.batch).deaths + 1)
+        self._scripts["death"](
+            keys=[names.device_note(worker), keys.done, keys.leases, keys.holders, keys.waiting, keys.history],
+            args=[found, note.batch, note.fence, delay, int(not note.alone), words],
+        )
+        return note
+
+    def note_row_death(self, run_id: str, stage: Stage, batch: int, row: int, words: str) -> list[str]:
+        """Note how a process ended that made this row and nothing else; gives all its ends so far."""
+        answer = self._scripts["row_death"](keys=[StageKeys(run_id, stage).history], args=[batch, row, words])
+        return msgspec.json.decode(answer, type=History).rows[str(row)]
 
     # pace and workers ---------------------------------------------------------------------------------------------
 

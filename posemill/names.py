@@ -69,9 +69,12 @@ class RunKeys:
         """Marks a batch whose record holds more than done items; written before the record."""
         return f"{self.flags(stage)}{batch:09d}"
 
+    def set_aside(self, stage: Stage) -> str:
+        return f"{self.root}superseded/{stage}/"
+
     def superseded(self, stage: Stage, batch: int) -> str:
         """The record that `retry` set aside; its done items are kept by the next attempt."""
-        return f"{self.root}superseded/{stage}/{batch:09d}.json"
+        return f"{self.set_aside(stage)}{batch:09d}.json"
 
     def image(self, item_id: str, image_format: str = "png") -> str:
         return f"{self.images}{item_id[:2]}/{item_id}.{image_format}"
@@ -105,6 +108,11 @@ FITTING = "posemill:fitting"  # hash: digest of card, model and picture size -> 
 WORKERS = "posemill:workers"  # hash: worker id -> its last heartbeat as JSON
 
 
+def device_note(worker: str) -> str:
+    """String: the batch that is on a worker's device at this moment."""
+    return f"posemill:device:{worker}"
+
+
 def run_hash(run_id: str) -> str:
     """Hash: state, totals, counters, cursors."""
     return f"posemill:run:{run_id}"
@@ -126,11 +134,8 @@ class StageKeys:
         self.sent = f"{root}:sent"  # zset: batch -> when its message was sent
         self.waiting = f"{root}:waiting"  # zset: batch -> when it may be sent again
         self.blocked = f"{root}:blocked"  # zset: batches passed over because their sources are not detected yet
-        self.attempts = f"{root}:attempts"  # hash: batch -> attempts begun
-        self.errors = f"{root}:errors"  # hash: batch -> why its last attempt failed
-        self.delays = f"{root}:delays"  # hash: batch -> times it was put off by a transient error
-        self.alone = f"{root}:alone"  # hash: batch:row -> times the row was begun alone and not ended
+        self.history = f"{root}:history"  # hash: batch -> what happened to it so far, as JSON; see ledger.History
 
     def all(self) -> list[str]:
         zsets = [self.leases, self.sent, self.waiting, self.blocked]
-        return [self.done, *zsets, self.holders, self.attempts, self.errors, self.delays, self.alone]
+        return [self.done, *zsets, self.holders, self.history]

@@ -3,7 +3,15 @@
 import msgspec
 
 from posemill.names import Stage
-from posemill.records import RunState
+from posemill.records import Outcome, RunState
+
+
+class StageProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """A stage's progress as storage proves it."""
+
+    done: bytes  # bitmap by batch number, most significant bit first, as Redis keeps it
+    batches_done: int
+    counts: dict[Outcome, int]
 
 
 class StageCounts(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from posemill.errors import UnreadableRecord
 from posemill.names import Stage
 from posemill.specs import DetectSpec, GenerateSpec
 
@@ -17,6 +18,7 @@ class RunState(StrEnum):
     PAUSED = "paused"
     CANCELLED = "cancelled"
     COMPLETE = "complete"
+    RETRYING = "retrying"  # records with failed rows are being set aside
 
 
 class Outcome(StrEnum):
@@ -232,7 +234,11 @@ def encode(record: msgspec.Struct) -> bytes:
 
 
 def decode(content: bytes, kind: type[T]) -> T:
-    return msgspec.json.decode(content, type=kind)
+    """Raises UnreadableRecord."""
+    try:
+        return msgspec.json.decode(content, type=kind)
+    except msgspec.DecodeError as error:
+        raise UnreadableRecord(f"it is no {kind.__name__}: {error}") from error
 
 
 def encode_shard(header: ShardHeader, rows: list[Source] | list[Item]) -> bytes:
@@ -241,14 +247,29 @@ def encode_shard(header: ShardHeader, rows: list[Source] | list[Item]) -> bytes:
 
 
 def decode_header(content: bytes) -> ShardHeader:
-    return msgspec.json.decode(content[: content.index(b"\n")], type=ShardHeader)
+    """A plan shard's first line. Raises UnreadableRecord, also when the shard does not hold the rows it names."""
+    first, _, rest = content.partition(b"\n")
+    header = decode(first, ShardHeader)
+    lines = len(rest.splitlines())
+    if lines != header.rows:
+        raise UnreadableRecord(f"it holds {lines} of {header.rows} rows")
+    return header
 
 
 def decode_rows(content: bytes, kind: type[T], rows: slice = slice(None)) -> list[T]:
-    decoder = msgspec.json.Decoder(kind)
-    return [decoder.decode(line) for line in content.splitlines()[1:][rows]]
+    """Rows of a plan shard, without its header. Raises UnreadableRecord."""
+    return list(_decode_each(content.splitlines()[1:][rows], kind))
 
 
 def decode_lines(content: bytes, kind: type[T]) -> Iterator[T]:
+    """Raises UnreadableRecord."""
+    return _decode_each(content.splitlines(), kind)
+
+
+def _decode_each(lines: list[bytes], kind: type[T]) -> Iterator[T]:
     decoder = msgspec.json.Decoder(kind)
-    return (decoder.decode(line) for line in content.splitlines())
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield decoder.decode(line)
+        except msgspec.DecodeError as error:
+            raise UnreadableRecord(f"row {number} of {len(lines)} is no {kind.__name__}: {error}") from error

@@ -4,38 +4,34 @@ Only the elected dispatcher changes these; if two do for a moment, messages go o
 """
 
 from collections.abc import Callable
-from importlib import resources
 from typing import cast
 
 import redis
 
 from posemill import names
+from posemill.ledger import Ledger
 from posemill.names import Priority, Stage, StageKeys, queue_list
 
 
 class Window:
     """The messages of one stage of one run; at most `limit` are out."""
 
-    def __init__(self, client: "redis.Redis", run_id: str, stage: Stage, queue: str, limit: int) -> None:
+    def __init__(self, ledger: Ledger, run_id: str, stage: Stage, queue: str, limit: int) -> None:
         self.run_id = run_id
         self.stage = stage
         self.queue = queue
         self.limit = limit
-        self._redis = client
+        self._ledger = ledger
+        self._redis = ledger.redis
         self._keys = StageKeys(run_id, stage)
         self._detected = StageKeys(run_id, Stage.DETECT).done
 
     def take_back(self, resend_seconds: float) -> int:
-        """Put batches whose lease ran out, or whose message vanished, back in line; gives how many.
-
-        A message has vanished when nobody claimed its batch for resend_seconds and the queue is short of one.
-        """
-        script = (resources.files("posemill") / "lua" / "expire.lua").read_text()
-        keys = [self._keys.leases, self._keys.holders, self._keys.sent, self._keys.waiting]
-        back = self._redis.eval(
-            script, len(keys), *keys, str(self.limit), str(queue_length(self._redis, self.queue)), str(resend_seconds)
+        """Put what was lost back in line; gives how many batches."""
+        length = queue_length(self._redis, self.queue)
+        return self._ledger.take_back(
+            self.run_id, self.stage, limit=self.limit, queue_length=length, resend_seconds=resend_seconds
         )
-        return int(cast(int, back))
 
     def room(self) -> int:
         """How many more messages may go out."""

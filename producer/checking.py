@@ -8,7 +8,7 @@ import msgspec
 from posemill.errors import NotFound
 from posemill.identity import sha256
 from posemill.names import RunKeys, Stage, batch_of
-from posemill.rebuild import read_plan, read_run
+from posemill.run_documents import read_plan, read_run
 from posemill.records import BatchRecord, Item, Outcome, Plan, Run, Source, StoredObject, decode, decode_rows
 from posemill.storage import Store
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 import msgspec
 import redis
 
-from posemill.errors import NotFound, RunFault, TransientError
-from posemill.ledger import Ledger, open_ledger
+from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
+from posemill.ledger import ENDED, Ledger, open_ledger
 from posemill.names import RunKeys, Stage
 from posemill.progress import Snapshot
-from posemill.rebuild import flagged_records, read_plan, read_progress, read_run, read_state, rebuild
+from posemill.rebuild import flagged_records, read_progress, rebuild
 from posemill.records import (
     BatchRecord,
     ItemResult,
@@ -21,10 +21,10 @@ from posemill.records import (
     Run,
     RunState,
     SourceResult,
-    StateChange,
     decode_lines,
-    encode,
 )
+from posemill.run_documents import read_plan, read_run, read_state
+from posemill.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings
 from posemill.storage import Store, open_store
 from producer.pace import remaining_seconds
@@ -32,7 +32,6 @@ from producer.pace import remaining_seconds
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
-ENDED = (RunState.COMPLETE, RunState.CANCELLED)
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,14 +102,18 @@ class RunHandle:
     # steering -----------------------------------------------------------------------------------------------------
 
     def resume(self) -> None:
-        """Rebuild the ledger from storage and go on; also ends a pause and takes a cancellation back."""
+        """Rebuild the ledger from storage and go on; also ends a pause, takes a cancellation back, ends a retry."""
         read_plan(self.store, read_run(self.store, self.id).id)
-        if read_state(self.store, self.id).state is not RunState.RUNNING:
-            self._write_state(RunState.RUNNING)
+        state = read_state(self.store, self.id).state
+        if state is RunState.RETRYING:
+            finish_retry(self.store, self.ledger, self.id)
+            return
+        if state is not RunState.RUNNING:
+            write_state(self.store, self.id, RunState.RUNNING)
         rebuild(self.store, self.ledger, self.id)
 
     def cancel(self) -> None:
-        """Stop for good; what is done stays. Workers notice within seconds."""
+        """Stop for good; what is done stays. Workers notice within seconds. Works on a run that cannot be read."""
         self._change(RunState.CANCELLED)
 
     def pause(self) -> None:
@@ -121,21 +124,7 @@ class RunHandle:
 
     def retry(self) -> int:
         """Put the batches with failed rows in line again; their done rows are kept. Gives how many rows failed."""
-        run, plan, keys = self.run, self.plan, RunKeys(self.id)
-        failed = 0
-        for stage in Stage:
-            progress = read_progress(self.store, run, plan, stage)
-            for record in flagged_records(self.store, self.id, stage, progress.done):
-                if not record.counts[Outcome.FAILED]:
-                    continue
-                failed += record.counts[Outcome.FAILED]
-                self.store.put(keys.superseded(stage, record.batch), encode(record), content_type="application/json")
-                self.store.delete(keys.record(stage, record.batch))
-                self.store.delete(keys.flag(stage, record.batch))
-        if failed:
-            self._write_state(RunState.RUNNING)
-            rebuild(self.store, self.ledger, self.id)
-        return failed
+        return retry(self.store, self.ledger, self.id)
 
     # looking ------------------------------------------------------------------------------------------------------
 
@@ -154,15 +143,17 @@ class RunHandle:
             yield from (item for item in record.items if item.outcome is not Outcome.DONE)
 
     def _change(self, state: RunState) -> None:
-        read_plan(self.store, read_run(self.store, self.id).id)
-        self._write_state(state)
+        for key, explain in ((RunKeys(self.id).run, read_run), (RunKeys(self.id).sealed, read_plan)):
+            if self.store.head(key) is None:
+                explain(self.store, self.id)  # raises what is wrong
+        write_state(self.store, self.id, state)
         if self.ledger.state(self.id) is None:
-            rebuild(self.store, self.ledger, self.id)
+            try:
+                rebuild(self.store, self.ledger, self.id)
+            except UnreadableRecord:
+                if state is not RunState.CANCELLED:
+                    raise
         self.ledger.set_state(self.id, state)
-
-    def _write_state(self, state: RunState) -> None:
-        content = encode(StateChange(state=state))
-        self.store.put(RunKeys(self.id).state, content, content_type="application/json")
 
 
 def open_handle(run_id: str, settings: Settings | None = None) -> RunHandle:

@@ -13,7 +13,8 @@ from posemill.errors import RecipeError, RowError, RunConflict
 from posemill.identity import sha256
 from posemill.ledger import Ledger, open_ledger
 from posemill.names import RunKeys
-from posemill.rebuild import read_run, rebuild
+from posemill.rebuild import rebuild
+from posemill.run_documents import read_run
 from posemill.records import Plan, RefusedRow, Run, encode, encode_shard
 from posemill.redis_safety import require_safe_redis
 from posemill.settings import Settings

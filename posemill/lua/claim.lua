@@ -1,7 +1,7 @@
--- Give a batch to one worker. Attempts are counted here, before the work begins.
--- KEYS run done leases holders sent waiting attempts   ARGV batch lease_seconds
--- Gives {"claimed", fence, attempt} or {why not}.
-local run, done, leases, holders, sent, waiting, attempts = unpack(KEYS)
+-- Give a batch to one worker, with its history so far. A claim is noted, and charges nothing.
+-- KEYS run done leases holders sent waiting history   ARGV batch lease_seconds
+-- Gives {"claimed", fence, history as JSON} or {why not}.
+local run, done, leases, holders, sent, waiting, history = unpack(KEYS)
 local batch, lease_seconds = ARGV[1], tonumber(ARGV[2])
 
 local state = redis.call('HGET', run, 'state')
@@ -24,10 +24,14 @@ if due > now then
   return {'waiting'}
 end
 
+local known = cjson.decode(redis.call('HGET', history, batch) or '{}')
+known.claims = (known.claims or 0) + 1
+if lease_end > 0 then known.expiries = (known.expiries or 0) + 1 end
+known = cjson.encode(known)
+redis.call('HSET', history, batch, known)
 local fence = redis.call('HINCRBY', run, 'fence', 1)
-local attempt = redis.call('HINCRBY', attempts, batch, 1)
 redis.call('ZADD', leases, now + lease_seconds, batch)
 redis.call('HSET', holders, batch, fence)
 redis.call('ZREM', sent, batch)
 redis.call('ZREM', waiting, batch)
-return {'claimed', fence, attempt}
+return {'claimed', fence, known}

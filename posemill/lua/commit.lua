@@ -1,6 +1,6 @@
 -- Note that a batch's record stands in storage. Counts once, whoever calls and however often.
--- KEYS run done leases holders sent waiting blocked attempts errors delays   ARGV stage batch done rejected failed
-local run, done, leases, holders, sent, waiting, blocked, attempts, errors, delays = unpack(KEYS)
+-- KEYS run done leases holders sent waiting blocked history   ARGV stage batch done rejected failed
+local run, done, leases, holders, sent, waiting, blocked, history = unpack(KEYS)
 local stage, batch = ARGV[1], ARGV[2]
 
 if redis.call('EXISTS', run) == 0 then return 'unknown' end
@@ -9,9 +9,7 @@ redis.call('ZREM', sent, batch)
 redis.call('ZREM', waiting, batch)
 redis.call('ZREM', blocked, batch)
 redis.call('HDEL', holders, batch)
-redis.call('HDEL', attempts, batch)
-redis.call('HDEL', errors, batch)
-redis.call('HDEL', delays, batch)
+redis.call('HDEL', history, batch)
 if redis.call('SETBIT', done, batch, 1) == 1 then return 'already' end
 redis.call('HINCRBY', run, stage .. '.batches_done', 1)
 redis.call('HINCRBY', run, stage .. '.done', ARGV[3])

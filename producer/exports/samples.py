@@ -9,7 +9,7 @@ import msgspec
 
 from posemill.errors import NotFound
 from posemill.names import RunKeys, Stage
-from posemill.rebuild import read_plan, read_run, read_state
+from posemill.run_documents import read_plan, read_run, read_state
 from posemill.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult, decode
 from posemill.storage import Store
 from producer.exports.keeping import Kept

@@ -9,7 +9,7 @@ import redis
 from posemill.errors import BadInput, PosemillError, RunFault, TransientError
 from posemill.ledger import Ledger
 from posemill.names import RunKeys, Stage
-from posemill.rebuild import read_state
+from posemill.run_documents import read_state
 from posemill.records import BatchRecord, Outcome, Run, RunState, SourceResult, decode, encode
 from posemill.settings import Settings
 from posemill.storage import Store

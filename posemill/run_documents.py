@@ -1,0 +1,67 @@
+"""What is read of a run in storage: the run, its plan, its state, its records. An object that cannot be read is named."""
+
+from typing import TypeVar
+
+from posemill.errors import NotFound, RunConflict, UnreadableRecord
+from posemill.names import RunKeys, Stage
+from posemill.records import BatchRecord, Plan, Run, RunState, ShardHeader, StateChange, decode, decode_header
+from posemill.storage import Store
+
+T = TypeVar("T")
+
+
+def read_run(store: Store, run_id: str) -> Run:
+    """Raises NotFound and UnreadableRecord."""
+    try:
+        return read_document(store, RunKeys(run_id).run, Run)
+    except NotFound as error:
+        raise NotFound(f"{store.url} holds no run {run_id!r}; `posemill runs` lists them") from error
+
+
+def read_plan(store: Store, run_id: str) -> Plan:
+    """Raises RunConflict while the submission is unfinished, and UnreadableRecord."""
+    try:
+        return read_document(store, RunKeys(run_id).sealed, Plan)
+    except NotFound as error:
+        raise RunConflict(
+            f"run {run_id!r} was not submitted to the end; submit the same recipe again with --run-id {run_id}"
+        ) from error
+
+
+def read_state(store: Store, run_id: str) -> StateChange:
+    """The last wish for the run; running when there was none. Raises UnreadableRecord."""
+    try:
+        return read_document(store, RunKeys(run_id).state, StateChange)
+    except NotFound:
+        return StateChange(state=RunState.RUNNING)
+
+
+def read_record(store: Store, run_id: str, stage: Stage, batch: int) -> BatchRecord | None:
+    """A batch's record, if it has one. Raises UnreadableRecord."""
+    try:
+        return read_document(store, RunKeys(run_id).record(stage, batch), BatchRecord)
+    except NotFound:
+        return None
+
+
+def read_shard(store: Store, run_id: str, stage: Stage, shard: int) -> tuple[ShardHeader, bytes]:
+    """A plan shard's header and its whole content. Raises NotFound, and UnreadableRecord where rows are missing."""
+    key = RunKeys(run_id).shard(stage, shard)
+    content = store.get(key)
+    try:
+        return decode_header(content), content
+    except UnreadableRecord as error:
+        raise unreadable(store, key, error) from error
+
+
+def read_document(store: Store, key: str, kind: type[T]) -> T:
+    """An object that holds one record. Raises NotFound and UnreadableRecord."""
+    try:
+        return decode(store.get(key), kind)
+    except UnreadableRecord as error:
+        raise unreadable(store, key, error) from error
+
+
+def unreadable(store: Store, key: str, error: UnreadableRecord) -> UnreadableRecord:
+    """The error with the object's place and what to do."""
+    return UnreadableRecord(f"{store.url}/{key} cannot be read ({error}); restore it, then `posemill resume` the run")

@@ -1,0 +1,82 @@
+"""Changes of a run's state: each is written to storage first, so that it survives whoever makes it."""
+
+import logging
+
+from posemill.errors import PosemillError
+from posemill.ledger import Ledger
+from posemill.names import RunKeys, Stage, batch_of
+from posemill.rebuild import flagged_records, read_progress, rebuild
+from posemill.records import BatchRecord, Outcome, RunState, StateChange, encode
+from posemill.run_documents import read_document, read_plan, read_run, read_state
+from posemill.storage import Store
+
+log = logging.getLogger(__name__)
+
+
+def write_state(store: Store, run_id: str, state: RunState, reason: str = "") -> None:
+    change = StateChange(state=state, reason=reason)
+    store.put(RunKeys(run_id).state, encode(change), content_type="application/json")
+
+
+def pause_for_fault(store: Store, ledger: Ledger, run_id: str, reason: str) -> None:
+    """The run itself is at fault: stop it with the reason, unless it has ended or is cancelled."""
+    if not ledger.pause(run_id, reason):
+        return
+    log.error("The run is paused: %s", reason, extra={"run_id": run_id})
+    try:
+        write_state(store, run_id, RunState.PAUSED, reason)
+    except PosemillError as error:
+        log.warning("Storage does not take the reason of the pause, the ledger has it: %s", error)
+
+
+def retry(store: Store, ledger: Ledger, run_id: str) -> int:
+    """Put batches with failed rows in line again; their done rows are kept. Gives how many failed rows go out.
+
+    The wish is written down first: whoever dies on the way, the dispatcher or the next command ends it.
+    """
+    if read_state(store, run_id).state is not RunState.RETRYING and not _has_failed(store, run_id):
+        return 0
+    ledger.set_state(run_id, RunState.RETRYING)
+    write_state(store, run_id, RunState.RETRYING)
+    return finish_retry(store, ledger, run_id)
+
+
+def finish_retry(store: Store, ledger: Ledger, run_id: str) -> int:
+    """Set aside every record with failed rows, then go on with the run. Safe to repeat, and beside another one."""
+    run, plan, failed = read_run(store, run_id), read_plan(store, run_id), 0
+    for stage in Stage:
+        progress = read_progress(store, run, plan, stage)
+        for record in flagged_records(store, run_id, stage, progress.done):
+            if record.counts[Outcome.FAILED]:
+                _set_aside(store, record)
+        failed += _failed_and_set_aside(store, run_id, stage)
+    if read_state(store, run_id).state is RunState.RETRYING:
+        write_state(store, run_id, RunState.RUNNING)
+    rebuild(store, ledger, run_id)
+    return failed
+
+
+def _has_failed(store: Store, run_id: str) -> bool:
+    run, plan = read_run(store, run_id), read_plan(store, run_id)
+    return any(
+        record.counts[Outcome.FAILED]
+        for stage in Stage
+        for record in flagged_records(store, run_id, stage, read_progress(store, run, plan, stage).done)
+    )
+
+
+def _set_aside(store: Store, record: BatchRecord) -> None:
+    """The record's done rows are kept by the next attempt; in this order, a death in between loses nothing."""
+    keys = RunKeys(record.run_id)
+    store.put(keys.superseded(record.stage, record.batch), encode(record), content_type="application/json")
+    store.delete(keys.record(record.stage, record.batch))
+    store.delete(keys.flag(record.stage, record.batch))
+
+
+def _failed_and_set_aside(store: Store, run_id: str, stage: Stage) -> int:
+    """Failed rows of the records that were set aside and have no successor yet."""
+    keys, failed = RunKeys(run_id), 0
+    for info in store.list(keys.set_aside(stage)):
+        if store.head(keys.record(stage, batch_of(info.key))) is None:
+            failed += read_document(store, info.key, BatchRecord).counts[Outcome.FAILED]
+    return failed
