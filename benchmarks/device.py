@@ -16,12 +16,14 @@ import numpy as np
 from PIL import Image
 
 from posemill.errors import BadInput
+from posemill.ledger import Ledger
 from posemill.logs import set_up_logging
 from posemill.names import Stage
 from posemill.poses import Person, Pose
 from posemill.settings import Settings
 from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store
+from workers.batch_work import BatchWork
 from workers.calls import Call, Pictures
 from workers.consuming import consume
 from workers.content import Content
@@ -29,7 +31,6 @@ from workers.detect import DetectWork
 from workers.detectors import Detection, each_alone
 from workers.generate import GenerateWork
 from workers.slices import Slices
-from workers.stage import BatchWork
 
 BATCH_SECONDS = float(os.environ.get("BENCH_BATCH_SECONDS", "1.0"))
 SIDE = int(os.environ.get("BENCH_SIDE", "512"))
@@ -68,7 +69,7 @@ class TimedPipeline:
         return Pictures(pixels=pixels, unsafe=[False] * count, truncated=[False] * count)
 
 
-def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
+def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
     if stage is Stage.DETECT:
         return DetectWork(store, slices, settings, load_detector=_load_detector)
     return GenerateWork(store, slices, settings, load_pipeline=_load_pipeline)

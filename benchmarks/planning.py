@@ -19,8 +19,8 @@ from posemill.app import make_app
 from posemill.dispatcher import Dispatcher
 from posemill.ledger import Ledger, open_ledger
 from posemill.names import Priority, Stage, queue_list, queue_name, task_name
-from posemill.run_documents import read_plan
 from posemill.records import Outcome
+from posemill.run_documents import read_plan
 from posemill.settings import Settings
 from posemill.storage import open_store
 from posemill.window import queue_length

@@ -1,24 +1,49 @@
 """The Celery app of both sides: the producer sends with it, workers consume with it."""
 
 import ssl
+from typing import Any
 
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu.connection import Connection
 
 from posemill.names import Priority, Stage, task_name
 
+RECONNECT_SECONDS = 0.5
+
+
+class PromptConnection(Connection):
+    """Tries again every half second while Redis is away; kombu's own pauses grow by two seconds each time."""
+
+    def _ensure_connection(self, errback: Any = None, max_retries: Any = None, *_: Any, **options: Any) -> Any:
+        pauses = {"interval_start": RECONNECT_SECONDS, "interval_step": 0, "interval_max": RECONNECT_SECONDS}
+        return super()._ensure_connection(  # type: ignore[no-untyped-call]
+            errback, max_retries, **(options | pauses)
+        )
+
+
+class PromptAMQP(AMQP):  # type: ignore[misc]  # Celery has no types
+    Connection = PromptConnection
+
 
 def make_app(redis_url: str) -> Celery:
-    """Celery on Redis as a doorbell: small JSON messages, acked late, no results kept."""
-    app = Celery("posemill", broker=redis_url)
+    """Celery on Redis as a doorbell: small JSON messages, acked when a thread takes them, no results kept.
+
+    Acked early, because the ledger sends again what is lost, and because a late ack that fails while Redis is away
+    takes one place of the worker's for good: kombu asks for no message any more. Nothing is fetched ahead of a free
+    thread.
+    """
+    app = Celery("posemill", broker=redis_url, amqp=PromptAMQP)
     if redis_url.startswith("rediss://") and "ssl_cert_reqs" not in redis_url:
         app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}  # kombu alone would take any certificate
     app.conf.update(
         task_serializer="json",
         accept_content=["json"],
         task_ignore_result=True,
-        task_acks_late=True,
+        task_acks_late=False,
         task_store_errors_even_if_ignored=False,
         worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
         worker_hijack_root_logger=False,
         worker_enable_remote_control=False,
         worker_send_task_events=False,

@@ -29,6 +29,7 @@ class Child:
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets
     inherit_env: bool = True  # False: the child sees `env` and nothing else
+    final_statuses: tuple[int, ...] = ()  # exit statuses after which starting it again cannot help
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +67,16 @@ class KeptChild:
     """One child and what became of it so far; guarded by the supervisor's lock."""
 
     def __init__(
-        self, child: Child, log_folder: Path | None, restart: RestartPolicy, clock: Callable[[], float]
+        self,
+        child: Child,
+        log_folder: Path | None,
+        restart: RestartPolicy,
+        clock: Callable[[], float],
+        on_end: Callable[[int, int], object],
     ) -> None:
         self.failing: Failing | None = None
+        self.final_status: int | None = None
+        self._on_end = on_end
         self._child = child
         self._log_path = log_folder / f"{child.name}.log" if log_folder else None
         self._restart = restart
@@ -84,13 +92,20 @@ class KeptChild:
 
     def look_after(self) -> Failing | None:
         """One round: starts the child, or plans its next start when it has died."""
+        if self.final_status is not None:
+            return None
         if self._process is None:
             return self._start() if self._clock() >= self._start_at else None
         if not self.has_ended():
             if self._clock() - self._started_at >= self._restart.steady_after_seconds:
                 self._quick_deaths, self.failing = 0, None
             return None
-        return self._postpone(self.kill())  # what is left of its group must not meet its successor
+        pid, status = self._process.pid, self.kill()  # what is left of its group must not meet its successor
+        self._on_end(pid, status)
+        if status in self._child.final_statuses:
+            self.final_status = status
+            return None
+        return self._postpone(status)
 
     def has_ended(self) -> bool:
         return self._process is None or _has_exited(self._process)

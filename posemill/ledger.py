@@ -209,9 +209,7 @@ class Ledger:
             args=[batch, fence, delay_seconds, int(failed), int(put_off), error],
         )
 
-    def take_back(
-        self, run_id: str, stage: Stage, *, limit: int, queue_length: int, resend_seconds: float
-    ) -> int:
+    def take_back(self, run_id: str, stage: Stage, *, limit: int, queue_length: int, resend_seconds: float) -> int:
         """Put batches whose lease ran out, or whose message vanished, back in line; gives how many.
 
         A message has vanished when nobody claimed its batch for resend_seconds and the queue is short of one.

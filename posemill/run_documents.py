@@ -1,4 +1,4 @@
-"""What is read of a run in storage: the run, its plan, its state, its records. An object that cannot be read is named."""
+"""What is read of a run in storage: the run, its plan, its state, its records."""
 
 from typing import TypeVar
 

@@ -19,7 +19,8 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(default=30.0, gt=0)  # without a renewal a batch is taken over after that
     window: int = Field(default=256, ge=1)  # messages on the broker for each run and stage
     tick_seconds: float = Field(default=0.25, gt=0)  # how often the dispatcher looks
-    max_attempts: int = Field(default=2, ge=1)  # of a batch as a whole; after that its rows are made one by one
+    max_attempts: int = Field(default=2, ge=1)  # charged to a batch as a whole; after that its rows are made alone
+    max_row_deaths: int = Field(default=5, ge=1)  # processes in a row that a row ended alone, before it is failed
     max_delays: int = Field(default=60, ge=1)  # of a batch by transient errors, before its rows are failed
     stuck_seconds: float = Field(default=900.0, gt=0)  # without a step of work a worker ends itself
     deaf_seconds: float = Field(default=60.0, gt=0)  # with messages waiting and none taken it does so too
@@ -40,6 +41,6 @@ class Settings(BaseSettings):
         return tuple(host.strip() for host in self.allowed_hosts.split(",") if host.strip())
 
 
-def worker_id() -> str:
-    """Names this process among all workers."""
-    return f"{socket.gethostname()}:{os.getpid()}"
+def worker_id(pid: int | None = None) -> str:
+    """Names this process, or another one of this machine, among all workers."""
+    return f"{socket.gethostname()}:{pid or os.getpid()}"

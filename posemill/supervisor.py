@@ -17,6 +17,7 @@ __all__ = ["Child", "Failing", "RestartPolicy", "Supervisor"]
 logger = logging.getLogger(__name__)
 
 LOOK_EVERY_SECONDS = 0.1
+HURRY_SECONDS = 5.0  # that children have after a second signal
 
 
 def log_failing(failing: Failing) -> None:
@@ -27,7 +28,8 @@ class Supervisor:
     """Starts each child as a process group of its own and restarts it, after a growing delay, when it dies.
 
     Output goes to `<log_folder>/<name>.log`, or where the parent's goes when there is no folder.
-    `on_failing` is called once for each row of quick deaths, from the monitor thread.
+    `on_failing` is called once for each row of quick deaths, `on_end` with process id and exit status for each
+    child that ended by itself; both from the monitor thread, which they must not hold up.
     """
 
     def __init__(
@@ -37,16 +39,18 @@ class Supervisor:
         log_folder: Path | None = None,
         restart: RestartPolicy | None = None,
         on_failing: Callable[[Failing], None] = log_failing,
+        on_end: Callable[[int, int], object] = lambda pid, status: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         restart = restart or RestartPolicy()
-        self._kept = {child.name: KeptChild(child, log_folder, restart, clock) for child in children}
+        self._kept = {child.name: KeptChild(child, log_folder, restart, clock, on_end) for child in children}
         if len(self._kept) != len(children):
             raise ValueError(f"children need names of their own: {[child.name for child in children]}")
         self._log_folder = log_folder
         self._on_failing = on_failing
         self._lock = threading.Lock()
         self._stopping = False
+        self._hurry = False
         self._kill_at_once = False
         self._ended = threading.Event()
         # Every child is started from this thread and it outlives them all: Linux sends the signal of
@@ -62,10 +66,13 @@ class Supervisor:
         """Asks every child to end, waits (None: for ever), then kills the groups of those that have not."""
         with self._lock:
             self._stopping = True
-            for kept in self._kept.values():
-                kept.ask_to_end(signal_number)
+        self._ask_to_end(signal_number)
         deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
         while not self._kill_at_once and not self._all_ended():
+            if self._hurry:
+                self._hurry = False
+                deadline = time.monotonic() + HURRY_SECONDS
+                self._ask_to_end(signal_number)
             if deadline is not None and time.monotonic() >= deadline:
                 break
             time.sleep(0.02)
@@ -76,25 +83,34 @@ class Supervisor:
         if self._monitor.is_alive():
             self._monitor.join()
 
-    def run_forever(self, *, stop_timeout_seconds: float | None = None) -> None:
+    def run_forever(self, *, stop_timeout_seconds: float | None = None) -> int:
         """Starts the children and returns when SIGTERM or SIGINT has ended them; main thread only.
 
-        The first signal is handed on to the children, which may finish what they are doing; the second
+        Gives 0, or the status of a child that is not worth starting again. The first signal is handed on to the
+        children, which may finish what they are doing; so is the second, after which they are killed soon; a third
         kills them at once.
         """
         received: list[int] = []
 
         def receive(number: int, frame: FrameType | None) -> None:
-            self._kill_at_once = bool(received)
+            self._hurry = len(received) == 1
+            self._kill_at_once = len(received) > 1
             received.append(number)
 
         with ExitStack() as stack:
             for number in (signal.SIGTERM, signal.SIGINT):
                 stack.callback(signal.signal, number, signal.signal(number, receive))
             self.start()
-            while not received:
+            while not received and self.final_status is None:
                 time.sleep(LOOK_EVERY_SECONDS)
-            self.stop(stop_timeout_seconds, signal_number=received[0])
+            self.stop(stop_timeout_seconds, signal_number=received[0] if received else signal.SIGTERM)
+            return self.final_status or 0
+
+    @property
+    def final_status(self) -> int | None:
+        """Of a child that is not worth starting again; None while there is none."""
+        with self._lock:
+            return next((kept.final_status for kept in self._kept.values() if kept.final_status is not None), None)
 
     def pid(self, name: str) -> int | None:
         """None while the child is dead and waits for its next start."""
@@ -115,6 +131,11 @@ class Supervisor:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def _ask_to_end(self, signal_number: int) -> None:
+        with self._lock:
+            for kept in self._kept.values():
+                kept.ask_to_end(signal_number)
 
     def _look_after_children(self) -> None:
         while not self._ended.is_set():

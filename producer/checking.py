@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from posemill.errors import NotFound
+from posemill.errors import NotFound, UnreadableRecord
 from posemill.identity import sha256
 from posemill.names import RunKeys, Stage, batch_of
-from posemill.run_documents import read_plan, read_run
-from posemill.records import BatchRecord, Item, Outcome, Plan, Run, Source, StoredObject, decode, decode_rows
+from posemill.records import BatchRecord, Item, Outcome, Plan, Run, Source, StoredObject, decode_rows
+from posemill.run_documents import read_document, read_plan, read_run, read_shard
 from posemill.storage import Store
 
 THREADS = 16
@@ -18,7 +18,7 @@ THREADS = 16
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is not as it should be."""
 
-    kind: str  # missing_record, wrong_record, missing_object, changed_object, stray_object
+    kind: str  # missing_record, wrong_record, unreadable_record, missing_object, changed_object, stray_object
     key: str
     message: str
 
@@ -73,7 +73,13 @@ class _Checker:
         slicing = self._run.slicing[stage]
         with ThreadPoolExecutor(THREADS) as pool:
             for first in range(0, self._plan.batches(stage), slicing.batches_a_shard):
-                shard = self._store.get(self._keys.shard(stage, first // slicing.batches_a_shard))
+                number = first // slicing.batches_a_shard
+                try:
+                    _, shard = read_shard(self._store, self._run.id, stage, number)
+                except (UnreadableRecord, NotFound) as error:
+                    key = self._keys.shard(stage, number)
+                    yield Fault(kind="unreadable_record", key=key, message=str(error))
+                    continue
                 batches = range(first, min(first + slicing.batches_a_shard, self._plan.batches(stage)))
                 checks = pool.map(lambda batch: self._batch_faults(stage, batch, shard, batch in written), batches)  # noqa: B023
                 for faults in checks:
@@ -92,9 +98,13 @@ class _Checker:
         key = self._keys.record(stage, batch)
         if not written:
             return [Fault(kind="missing_record", key=key, message="the batch has no record")]
-        record = decode(self._store.get(key), BatchRecord)
+        try:
+            record = read_document(self._store, key, BatchRecord)
+            planned = self._planned(stage, batch, shard)
+        except (UnreadableRecord, NotFound) as error:
+            return [Fault(kind="unreadable_record", key=key, message=str(error))]
         faults = []
-        if _rows_of(record) != self._planned(stage, batch, shard):
+        if _rows_of(record) != planned:
             faults.append(Fault(kind="wrong_record", key=key, message="its rows are not those of the plan"))
         for outcome, number in record.counts.items():
             self.counts[stage][outcome] += number

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from posemill.deaths import DeathReports
 from posemill.names import Stage
 from posemill.settings import Settings
 from posemill.supervisor import Child, Supervisor
@@ -22,7 +23,8 @@ def local_fleet(folder: Path, *, workers: dict[Stage, int]) -> Iterator[Settings
         environment = services.environment()
         saved = {name: os.environ.get(name) for name in environment}
         os.environ.update(environment)
-        supervisor = Supervisor(worker_children(workers), log_folder=folder / "logs")
+        reports = DeathReports(Settings())
+        supervisor = Supervisor(worker_children(workers), log_folder=folder / "logs", on_end=reports)
         try:
             supervisor.start()
             yield Settings()
@@ -34,7 +36,7 @@ def local_fleet(folder: Path, *, workers: dict[Stage, int]) -> Iterator[Settings
 
 def worker_children(workers: dict[Stage, int]) -> list[Child]:
     return [
-        Child(name=f"{stage}-{number}", command=(sys.executable, "-m", "workers", stage.value))
+        Child(name=f"{stage}-{number}", command=(sys.executable, "-m", "workers", stage.value, "--unsupervised"))
         for stage, processes in workers.items()
         for number in range(processes)
     ]

@@ -14,9 +14,9 @@ from posemill.identity import sha256
 from posemill.ledger import Ledger, open_ledger
 from posemill.names import RunKeys
 from posemill.rebuild import rebuild
-from posemill.run_documents import read_run
 from posemill.records import Plan, RefusedRow, Run, encode, encode_shard
 from posemill.redis_safety import require_safe_redis
+from posemill.run_documents import read_run
 from posemill.settings import Settings
 from posemill.storage import Store, open_store, require_conditional_writes
 from producer.intake import Intake, Taken

@@ -8,6 +8,7 @@ from secrets import token_hex
 
 import pytest
 
+from posemill.deaths import DeathReports
 from posemill.ledger import Ledger, open_ledger
 from posemill.names import Stage
 from posemill.settings import Settings
@@ -85,7 +86,8 @@ def start_workers(settings: Settings, tmp_path: Path) -> Iterator[Callable[..., 
 
     def start(**workers: int) -> Supervisor:
         children = worker_children({Stage(stage): number for stage, number in workers.items()})
-        supervisor = Supervisor(children, log_folder=tmp_path / f"logs-{len(started)}")
+        reports = DeathReports(settings)
+        supervisor = Supervisor(children, log_folder=tmp_path / f"logs-{len(started)}", on_end=reports)
         started.append(supervisor)
         supervisor.start()
         return supervisor

@@ -1,8 +1,25 @@
 """Runs without pictures, for tests of what lies around the stages."""
 
+from collections.abc import Iterable
+
 from posemill.ledger import Ledger
 from posemill.names import RunKeys, Stage
-from posemill.records import Item, Plan, Rules, Run, ShardHeader, Slicing, Source, encode, encode_shard
+from posemill.progress import StageProgress
+from posemill.records import (
+    BatchRecord,
+    Item,
+    Outcome,
+    Plan,
+    Rules,
+    Run,
+    RunState,
+    ShardHeader,
+    Slicing,
+    Source,
+    SourceResult,
+    encode,
+    encode_shard,
+)
 from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store
 
@@ -28,8 +45,24 @@ def plan_run(store: Store, ledger: Ledger, run_id: str, *, sources: int = 4) -> 
     batches = -(-sources // 2)
     plan = Plan(sources=sources, items=sources, refused_rows=0, detect_batches=batches, generate_batches=batches)
     store.put(keys.sealed, encode(plan))
-    ledger.open(run_id, plan)
+    open_in_ledger(ledger, run_id, plan)
     return plan
+
+
+def open_in_ledger(ledger: Ledger, run_id: str, plan: Plan) -> None:
+    """As a run of which nothing is done yet."""
+    nothing = StageProgress(done=b"", batches_done=0, counts=dict.fromkeys(Outcome, 0))
+    ledger.restore(run_id, plan, dict.fromkeys(Stage, nothing), RunState.RUNNING)
+
+
+def write_records(store: Store, run_id: str, stage: Stage, batches: Iterable[int]) -> None:
+    """Records whose rows are all done, without objects."""
+    for batch in batches:
+        done = [SourceResult(source=number, name="", outcome=Outcome.DONE) for number in (2 * batch, 2 * batch + 1)]
+        record = BatchRecord(
+            run_id=run_id, stage=stage, batch=batch, attempt=1, worker="w", finished_at="", made_with={}, sources=done
+        )
+        store.put(RunKeys(run_id).record(stage, batch), encode(record))
 
 
 def make_run(run_id: str) -> Run:

@@ -1,14 +1,19 @@
-"""`python -m workers STAGE`: one worker process, or several under a supervisor."""
+"""`python -m workers STAGE`: worker processes under a supervisor."""
 
 import argparse
 import os
 import sys
 
+from posemill.deaths import DeathReports
 from posemill.errors import PosemillError
 from posemill.logs import set_up_logging
 from posemill.names import Stage
+from posemill.opening import open_services
 from posemill.settings import Settings
 from posemill.supervisor import Child, Supervisor
+
+WRONG_USAGE = 2
+UNREACHABLE = 3
 
 
 def main() -> int:
@@ -18,34 +23,45 @@ def main() -> int:
     if stage is Stage.DETECT or options.concurrency > 1:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads would starve the other processes
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a core; more threads would only fight over it
-    if options.concurrency > 1:
-        _supervise(stage, options.concurrency, options.queue)
-        return 0
+    try:
+        if options.unsupervised:
+            return _consume(stage, options.queue)
+        return _supervise(stage, options.concurrency, options.queue)
+    except PosemillError as error:
+        print(f"posemill worker: {error}", file=sys.stderr)
+        return UNREACHABLE
+
+
+def _consume(stage: Stage, queue: str | None) -> int:
+    """Be one worker process."""
     try:
         from workers.consuming import consume
 
-        consume(stage, queue=options.queue, settings=Settings())
+        consume(stage, queue=queue, settings=Settings())
     except ImportError as error:
         print(f"posemill worker: {error}; install the workers' libraries: pip install 'posemill[workers]'",
               file=sys.stderr)  # fmt: skip
-        return 2
-    except PosemillError as error:
-        print(f"posemill worker: {error}", file=sys.stderr)
-        return 3
+        return WRONG_USAGE
     return 0
 
 
-def _supervise(stage: Stage, concurrency: int, queue: str | None) -> None:
-    """Keep `concurrency` processes alive."""
-    command = (sys.executable, "-m", "workers", stage.value, *(("--queue", queue) if queue else ()))
-    children = [Child(name=f"{stage}-{number}", command=command) for number in range(concurrency)]
-    Supervisor(children).run_forever()
+def _supervise(stage: Stage, concurrency: int, queue: str | None) -> int:
+    """Keep `concurrency` processes alive, and tell the ledger of those that died: one process has its watcher too."""
+    settings = Settings()
+    open_services(settings)
+    queue_options = ("--queue", queue) if queue else ()
+    command = (sys.executable, "-m", "workers", stage.value, "--unsupervised", *queue_options)
+    children = [
+        Child(name=f"{stage}-{number}", command=command, final_statuses=(WRONG_USAGE,)) for number in range(concurrency)
+    ]
+    return Supervisor(children, on_end=DeathReports(settings)).run_forever()
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="posemill worker", description="Work on one stage's batches until SIGTERM.")
     parser.add_argument("stage", choices=[stage.value for stage in Stage])
     parser.add_argument("--concurrency", type=int, default=1, help="processes; one a core to detect, one a GPU else")
+    parser.add_argument("--unsupervised", action="store_true", help="be one process that nobody here watches")
     parser.add_argument("--queue", help="consume this queue instead of the stage's own")
     return parser
 

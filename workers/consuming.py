@@ -6,43 +6,45 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
 
 from posemill.app import make_app
 from posemill.dispatcher import Dispatcher
 from posemill.errors import ServiceError
-from posemill.ledger import open_ledger
 from posemill.names import Stage, queue_name
-from posemill.redis_safety import require_safe_redis
+from posemill.opening import open_services
 from posemill.settings import Settings, worker_id
-from posemill.storage import Store, open_store, require_conditional_writes
 from posemill.window import queue_length
+from workers.batch_work import MakeWork
 from workers.heartbeat import Heartbeat
 from workers.leases import LeaseKeeper
+from workers.row_process import RowProcess
 from workers.slices import Slices
-from workers.stage import BatchWork, StageWorker
+from workers.stage import StageWorker
 from workers.stage_work import make_stage_work
 from workers.tasks import declare_task, when_ending
 from workers.watchdog import Watchdog
 
-MakeWork = Callable[[Stage, Store, Slices, Settings], BatchWork[Any]]
 log = logging.getLogger(__name__)
 
 
-def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: MakeWork | None = None) -> None:
+def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: MakeWork = make_stage_work) -> None:
     """Work until SIGTERM; `make_work` replaces the stage's own part.
 
     Raises ServiceError when Redis or storage is not usable at the start, or when Celery gives up.
     """
     queue = queue or queue_name(stage)
-    store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
-    require_safe_redis(ledger.redis, persistent=settings.redis_persistence == "required")
-    require_conditional_writes(store)
+    store, ledger = open_services(settings)
     app = make_app(settings.redis_url.get_secret_value())
     keeper, slices = LeaseKeeper(ledger, settings.lease_seconds), Slices(store)
-    work = (make_work or partial(make_stage_work, ledger=ledger))(stage, store, slices, settings)
     worker = StageWorker(
-        work, worker=worker_id(), store=store, ledger=ledger, slices=slices, keeper=keeper, settings=settings
+        make_work(stage, store, slices, settings, ledger),
+        worker=worker_id(),
+        store=store,
+        ledger=ledger,
+        slices=slices,
+        keeper=keeper,
+        settings=settings,
+        row_process=RowProcess(make_work, stage, settings),
     )
     declare_task(app, stage, worker)
     watchdog = Watchdog(

@@ -68,11 +68,12 @@ class DetectWork:
     def resident(self) -> list[str]:
         return [spec.detector for spec in list(self._detectors)]
 
-    def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[Looked]:
+    def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[Looked]:
         results = kept.sources if kept else []
         done = {result.source: result for result in results if result.outcome is not Outcome.FAILED}
-        sources = self._slices.sources(run, batch)
-        return [self._load_source(run, number, source, done.get(number)) for number, source in sources.items()]
+        sources = list(self._slices.sources(run, batch).items())
+        wanted = sources if row is None else sources[row : row + 1]
+        return [self._load_source(run, number, source, done.get(number)) for number, source in wanted]
 
     def compute(self, run: Run, loaded: list[Looked]) -> list[Looked]:
         """Control by control, each for all sources together; a source that one of them rejects is left at that."""
@@ -109,6 +110,9 @@ class DetectWork:
     def made_with(self, run: Run) -> dict[str, Any]:
         more = {"more_detect": [struct_values(spec) for spec in run.more_detect]} if run.more_detect else {}
         return {"detect": struct_values(run.detect), **more, "versions": versions(*LIBRARIES)}
+
+    def unload(self) -> None:
+        self._detectors.clear()
 
     def _detector(self, spec: DetectSpec) -> Detector:
         if spec not in self._detectors:

@@ -47,6 +47,8 @@ class Wanted(msgspec.Struct, kw_only=True):
     controls: list[Image.Image] = []  # one for each ControlNet
     control_names: list[str] = []
     size: tuple[int, int] = (0, 0)
+    slot: int = 0  # its place among the images of its size that the batch makes, ...
+    slots: int = 1  # ... and how many they are: the shape of the call, also where the row is made alone
     pixels: NDArray[np.float32] | None = None
     unsafe: bool = False
     truncated: bool = False
@@ -79,7 +81,7 @@ class GenerateWork:
     def resident(self) -> list[str]:
         return self._pipelines.names
 
-    def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[Wanted]:
+    def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[Wanted]:
         results = kept.items if kept else []
         done = {result.id: result for result in results if result.outcome is Outcome.DONE}
         items = self._slices.items(run, batch)
@@ -87,8 +89,13 @@ class GenerateWork:
         sources = self._slices.detected(run, numbers) if numbers else {}
         wanted = [Wanted(item=item, source=_of(sources, item.source), result=done.get(item.id)) for item in items]
         images = ControlImages(self._store, self._settings.hosts, limit_pixels=run.detect.limit_pixels)
+        if row is not None:
+            _give_slots(run, wanted)
+            wanted = wanted[row : row + 1]
         for entry in wanted:
             _load_controls(run, entry, images)
+        if row is None:
+            _give_slots(run, wanted)
         return wanted
 
     def compute(self, run: Run, loaded: list[Wanted]) -> list[Wanted]:
@@ -119,25 +126,32 @@ class GenerateWork:
             "versions": versions(*LIBRARIES),
         }
 
+    def unload(self) -> None:
+        self._pipelines.clear()
+
     def _compute_group(self, run: Run, size: tuple[int, int], group: list[Wanted]) -> None:
-        """Make a group's pictures in calls as large as fit; a call that does not fit is halved."""
+        """Make a group's pictures in calls as large as fit; a call that does not fit is halved.
+
+        A call has the shape and the places that the whole batch gives it, so that a row made alone has the same bytes.
+        """
         spec, planned = run.generate, run.slicing[Stage.GENERATE].batch_size
         most = self._fitting.most(spec, size) or max(planned, len(group))
-        for start in range(0, len(group), most):
-            part = group[start : start + most]
+        for number, part in sorted(_parts(group, most).items()):
+            slots = min(most, part[0].slots - number * most)
             begun = time.monotonic()
             try:
-                pictures = self._pipelines.of(spec)(_call(part, size, fill_to=min(most, planned)), spec)
+                call = _call(part, size, places=[entry.slot - number * most for entry in part], slots=slots)
+                pictures = self._pipelines.of(spec)(msgspec.structs.replace(call, fill_to=min(most, planned)), spec)
             except OutOfMemory:
                 if not self._pipelines.drop_others(spec):
-                    if len(part) == 1:
+                    if slots == 1:
                         raise
-                    fewer = len(part) // 2
+                    fewer = slots // 2
                     self._fitting.note(spec, size, fewer)
-                    log.warning("%d images of %s do not fit on the device; going on with %d", len(part), size, fewer)
-                self._compute_group(run, size, group[start:])
+                    log.warning("%d images of %s do not fit on the device; going on with %d", slots, size, fewer)
+                self._compute_group(run, size, [entry for entry in group if entry.pixels is None])
                 return
-            _hand_out(pictures, part, time.monotonic() - begun)
+            _hand_out(pictures, part, [entry.slot - number * most for entry in part], time.monotonic() - begun)
 
     def _save_item(self, run: Run, entry: Wanted, made_with: dict[str, Any]) -> ItemResult:
         item, pixels = entry.item, entry.pixels
@@ -219,23 +233,59 @@ def _of(sources: dict[int, SourceResult], number: int | None) -> SourceResult | 
     return None if number is None else sources.get(number)
 
 
-def _call(part: list[Wanted], size: tuple[int, int], *, fill_to: int) -> Call:
+def _give_slots(run: Run, wanted: list[Wanted]) -> None:
+    """Every entry that is to be made gets its place among those of its size.
+
+    A ready-made control image is not looked at for it: its row, made alone, keeps its place where the recipe gives
+    the size.
+    """
+    together: dict[tuple[int, int], list[Wanted]] = defaultdict(list)
+    for entry in wanted:
+        size = entry.size if any(entry.size) else _planned_size(run, entry)
+        if entry.result is None and size:
+            together[size].append(entry)
+    for group in together.values():
+        for slot, entry in enumerate(group):
+            entry.slot, entry.slots = slot, len(group)
+
+
+def _planned_size(run: Run, entry: Wanted) -> tuple[int, int] | None:
+    """The size that an entry will have, as far as it is known before its control image is read."""
+    if entry.source:
+        is_drawn = entry.source.outcome is Outcome.DONE
+        return picture_size((entry.source.width, entry.source.height), run.generate) if is_drawn else None
+    width, height = run.generate.width, run.generate.height
+    return (width, height) if width and height else None
+
+
+def _parts(group: list[Wanted], most: int) -> dict[int, list[Wanted]]:
+    """The group's entries by the call that makes them."""
+    parts: dict[int, list[Wanted]] = defaultdict(list)
+    for entry in group:
+        parts[entry.slot // most].append(entry)
+    return parts
+
+
+def _call(part: list[Wanted], size: tuple[int, int], *, places: list[int], slots: int) -> Call:
+    """A call of so many images; places that no entry has repeat the first one, and are thrown away."""
+    entries = [part[0]] * slots
+    for place, entry in zip(places, part, strict=True):
+        entries[place] = entry
     return Call(
-        prompts=[entry.item.prompt for entry in part],
-        negative_prompts=[entry.item.negative_prompt for entry in part],
-        controls=[entry.controls[0] for entry in part],
-        more_controls=list(zip(*(entry.controls[1:] for entry in part), strict=True)),
-        seeds=[entry.item.seed for entry in part],
+        prompts=[entry.item.prompt for entry in entries],
+        negative_prompts=[entry.item.negative_prompt for entry in entries],
+        controls=[entry.controls[0] for entry in entries],
+        more_controls=list(zip(*(entry.controls[1:] for entry in entries), strict=True)),
+        seeds=[entry.item.seed for entry in entries],
         size=size,
-        fill_to=fill_to,
     )
 
 
-def _hand_out(pictures: Pictures, part: list[Wanted], seconds: float) -> None:
-    rows = zip(part, pictures.pixels, pictures.unsafe, pictures.truncated, strict=True)
-    for entry, pixels, unsafe, truncated in rows:
-        entry.pixels, entry.unsafe, entry.truncated = pixels, unsafe, truncated
-        entry.batch_size, entry.seconds = len(part), seconds / len(part)
+def _hand_out(pictures: Pictures, part: list[Wanted], places: list[int], seconds: float) -> None:
+    for place, entry in zip(places, part, strict=True):
+        entry.pixels = pictures.pixels[place]
+        entry.unsafe, entry.truncated = pictures.unsafe[place], pictures.truncated[place]
+        entry.batch_size, entry.seconds = len(pictures.pixels), seconds / len(pictures.pixels)
 
 
 def _without_image(

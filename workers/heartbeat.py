@@ -30,7 +30,7 @@ class Heartbeat:
 
     def run_until(self, stopped: threading.Event) -> None:
         while True:
-            self._worker.debts.pay()
+            self._worker.pending.flush()
             try:
                 self.beat()
             except redis.RedisError as error:

@@ -53,6 +53,11 @@ class KeptPipelines:
             self._free()
         return bool(others)
 
+    def clear(self) -> None:
+        """Let go of every pipeline."""
+        self._kept.clear()
+        self._free()
+
     def _has_room(self) -> bool:
         return self._free_bytes is not None and self._free_bytes() >= BATCHES_TAKE * self._largest_bytes
 

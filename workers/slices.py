@@ -5,9 +5,10 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
-from posemill.errors import NotFound, RunFault, TransientError
+from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
 from posemill.names import RunKeys, Stage
-from posemill.records import BatchRecord, Item, Outcome, Run, Source, SourceResult, decode, decode_rows
+from posemill.records import BatchRecord, Item, Outcome, Run, Source, SourceResult, decode_rows
+from posemill.run_documents import read_document, read_run, read_shard, unreadable
 from posemill.storage import Store
 
 T = TypeVar("T")
@@ -49,27 +50,24 @@ class Slices:
         self._records = Recent(KEPT_RECORDS)
 
     def run(self, run_id: str) -> Run:
-        """Raises RunFault when storage has no such run."""
-        return self._runs.get(RunKeys(run_id).run, lambda key: decode(self._plan_object(key), Run))
+        """Raises RunFault when storage has no such run, or none that can be read."""
+        return self._runs.get(run_id, self._run)
 
     def sources(self, run: Run, batch: int) -> dict[int, Source]:
-        """The batch's sources by their numbers."""
+        """The batch's sources by their numbers. Raises RunFault."""
         slicing = run.slicing[Stage.DETECT]
-        shard, rows = slicing.place(batch)
-        content = self._shards.get(RunKeys(run.id).shard(Stage.DETECT, shard), self._plan_object)
-        return dict(enumerate(decode_rows(content, Source, rows), start=batch * slicing.batch_size))
+        return dict(enumerate(self._rows(run, Stage.DETECT, batch, Source), start=batch * slicing.batch_size))
 
     def items(self, run: Run, batch: int) -> list[Item]:
-        shard, rows = run.slicing[Stage.GENERATE].place(batch)
-        content = self._shards.get(RunKeys(run.id).shard(Stage.GENERATE, shard), self._plan_object)
-        return decode_rows(content, Item, rows)
+        """Raises RunFault."""
+        return self._rows(run, Stage.GENERATE, batch, Item)
 
     def detected(self, run: Run, sources: set[int]) -> dict[int, SourceResult]:
         """What became of these sources. Raises TransientError when one is not recorded yet."""
         size = run.slicing[Stage.DETECT].batch_size
-        keys = [RunKeys(run.id).record(Stage.DETECT, batch) for batch in sorted({number // size for number in sources})]
         found: dict[int, SourceResult] = {}
-        for key in keys:
+        for batch in sorted({number // size for number in sources}):
+            key = RunKeys(run.id).record(Stage.DETECT, batch)
             try:
                 record = self._records.get(key, self._record, keep=_is_final)
             except NotFound as error:
@@ -77,14 +75,32 @@ class Slices:
             found |= {result.source: result for result in record.sources if result.source in sources}
         return found
 
-    def _record(self, key: str) -> BatchRecord:
-        return decode(self._store.get(key), BatchRecord)
-
-    def _plan_object(self, key: str) -> bytes:
+    def _run(self, run_id: str) -> Run:
         try:
-            return self._store.get(key)
+            return read_run(self._store, run_id)
         except NotFound as error:
-            raise RunFault(f"{self._store.url}/{key} is gone; restore it and resume the run") from error
+            raise self._gone(RunKeys(run_id).run) from error
+
+    def _rows(self, run: Run, stage: Stage, batch: int, kind: type[T]) -> list[T]:
+        shard, rows = run.slicing[stage].place(batch)
+        key = RunKeys(run.id).shard(stage, shard)
+        content = self._shards.get(key, lambda _: self._shard(run.id, stage, shard))
+        try:
+            return decode_rows(content, kind, rows)
+        except UnreadableRecord as error:
+            raise unreadable(self._store, key, error) from error
+
+    def _shard(self, run_id: str, stage: Stage, shard: int) -> bytes:
+        try:
+            return read_shard(self._store, run_id, stage, shard)[1]
+        except NotFound as error:
+            raise self._gone(RunKeys(run_id).shard(stage, shard)) from error
+
+    def _record(self, key: str) -> BatchRecord:
+        return read_document(self._store, key, BatchRecord)
+
+    def _gone(self, key: str) -> RunFault:
+        return RunFault(f"{self._store.url}/{key} is gone; restore it and resume the run")
 
 
 def _is_final(record: BatchRecord) -> bool:

@@ -1,77 +1,48 @@
-"""The anatomy that both stages share: claim, load, compute, save, commit.
+"""The anatomy that all stages share: claim, load, compute, save, commit.
 
 Loading and saving of one batch overlap the computing of another; `compute` alone holds the device.
 """
 
 import logging
-import random
+import os
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import redis
 
-from posemill.errors import LeaseLost, NotFound, PermanentError, PosemillError, RunFault, TransientError
-from posemill.ledger import Ledger, Verdict
+from posemill.errors import LeaseLost, PermanentError, RunFault, in_words
+from posemill.ledger import Claim, History, Ledger, OnDevice, Verdict
 from posemill.names import RunKeys, Stage
-from posemill.records import (
-    BatchRecord,
-    ItemResult,
-    Outcome,
-    Run,
-    RunState,
-    SourceResult,
-    StateChange,
-    decode,
-    encode,
-)
+from posemill.records import BatchRecord, Outcome, Run, encode
+from posemill.run_documents import read_document, read_record
+from posemill.run_states import pause_for_fault
 from posemill.settings import Settings
 from posemill.storage import Store
-from workers.debts import Debts
+from workers.attempts import (
+    Draining,
+    HandBack,
+    Manner,
+    hand_back,
+    is_device_lost,
+    is_hopeless,
+    manner_of,
+    retry_delay,
+)
+from workers.batch_work import BatchWork, Results, read_set_aside
 from workers.leases import Lease, LeaseKeeper
+from workers.pending_calls import PendingCalls
+from workers.row_process import RowProcess
+from workers.single_rows import SingleRows
 from workers.slices import Slices
 
 log = logging.getLogger(__name__)
 
-FIRST_DELAY_SECONDS = 1.0  # before a second attempt; doubles with each further one
-LONGEST_DELAY_SECONDS = 60.0
-ROW_TRIES = 2  # of a row alone, before it is recorded as failed
-ROW = TypeVar("ROW")
-Results = list[SourceResult] | list[ItemResult]
-
-
-class Draining(Exception):
-    """The worker is ending, and the batch has not reached the device yet."""
-
-
-class BatchWork(Protocol[ROW]):
-    """What a stage does with a batch. All three steps may be called from different threads.
-
-    A row on its way is a stage's own record; `compute` and `save` take all of a batch's rows or one alone.
-    """
-
-    stage: Stage
-
-    @property
-    def resident(self) -> list[str]:
-        """What is in memory by now: detectors, or models by the names that recipes use."""
-
-    def load(self, run: Run, batch: int, kept: BatchRecord | None) -> list[ROW]:
-        """Read what the batch needs; rows that `kept` has as done are not made again."""
-
-    def compute(self, run: Run, loaded: list[ROW]) -> list[ROW]:
-        """The device's part; called by one thread at a time."""
-
-    def save(self, run: Run, computed: list[ROW]) -> Results:
-        """Encode and upload; gives a result for every row."""
-
-    def failed(self, run: Run, batch: int, error: PosemillError) -> Results:
-        """A failed result for every row of the batch."""
-
-    def made_with(self, run: Run) -> dict[str, Any]:
-        """Specification, device and versions, for the record."""
+LOST_DEVICE_STATUS = 75  # EX_TEMPFAIL: start it again
 
 
 class StageWorker:
@@ -87,6 +58,8 @@ class StageWorker:
         slices: Slices,
         keeper: LeaseKeeper,
         settings: Settings,
+        row_process: RowProcess,
+        end: Callable[[int], object] = os._exit,
     ) -> None:
         self._work = work
         self._worker = worker
@@ -95,49 +68,29 @@ class StageWorker:
         self._slices = slices
         self._keeper = keeper
         self._settings = settings
+        self._row_process = row_process
+        self._end = end
         self._device = threading.Lock()
         self._draining = False
-        self.debts = Debts()
+        self.pending = PendingCalls()
         self.finished = 0  # batches, for the heartbeat
         self.stepped = time.monotonic()  # the last step of any batch, for the heartbeat
 
     def do(self, run_id: str, batch: int) -> None:
         """Work on a batch if it can be claimed; a message for a batch that cannot is dropped."""
-        stage = self._work.stage
-        extra = {"run_id": run_id, "stage": stage, "batch": batch}
-        self.debts.pay()
-        claim = self._ledger.claim(run_id, stage, batch, self._settings.lease_seconds)
+        extra = {"run_id": run_id, "stage": self._work.stage, "batch": batch}
+        self.pending.flush()
+        try:
+            claim = self._ledger.claim(run_id, self._work.stage, batch, self._settings.lease_seconds)
+        except redis.RedisError as error:
+            log.warning("The batch cannot be claimed: %s", error, extra=extra)
+            return  # its message is sent again, or its lease runs out
         self._step()
         if claim.verdict is not Verdict.CLAIMED:
             log.info("Nothing to do: the batch is %s", claim.verdict, extra=extra)
             return
-        with self._keeper.hold(Lease(run_id, stage, batch, claim.fence)) as lease:
-            try:
-                self._attempt(lease, claim.attempt)
-            except LeaseLost:
-                log.warning("The batch was taken over, or its run cancelled; the work here is dropped", extra=extra)
-                self._ledger.release(run_id, stage, batch, claim.fence, refund=True)  # nothing if taken over
-            except Draining:
-                self._ledger.release(run_id, stage, batch, claim.fence, refund=True)
-            except RunFault as error:
-                self._pause(lease, error)
-            except TransientError as error:
-                log.warning("Put off: %s", error, extra=extra)
-                self._put_off(lease, claim.attempt, error)
-            except redis.RedisError as error:  # the lease may run out before Redis is back
-                log.warning("Redis cannot be used: %s", error, extra=extra)
-                self.debts.settle(
-                    partial(
-                        self._ledger.release, run_id, stage, batch, claim.fence,
-                        delay_seconds=retry_delay(1), refund=True, error=in_words(error), overdue=True,
-                    )
-                )  # fmt: skip
-            except Exception as error:  # the task boundary: whatever it was, the batch goes back in line
-                log.warning("Attempt %d failed: %s", claim.attempt, in_words(error), extra=extra, exc_info=True)
-                delay_seconds = retry_delay(claim.attempt)
-                self._ledger.release(
-                    run_id, stage, batch, claim.fence, delay_seconds=delay_seconds, error=in_words(error)
-                )
+        with self._keeper.hold(Lease(run_id, self._work.stage, batch, claim.fence)) as lease:
+            self._try(lease, claim)
 
     @property
     def resident(self) -> list[str]:
@@ -145,137 +98,146 @@ class StageWorker:
         return self._work.resident
 
     def drain(self) -> None:
-        """Start nothing more on the device; batches that have not reached it are handed back."""
+        """Start nothing more on the device; batches that have not reached it are handed back.
+
+        Whatever ends this process from now on says nothing about the batch that is on the device.
+        """
         self._draining = True
+        self._clear_device()
 
     def hand_back(self) -> None:
-        """Give every held batch back at once; its attempt does not count."""
+        """Give every held batch back at once."""
         for lease in self._keeper.held:
-            self._ledger.release(lease.run_id, lease.stage, lease.batch, lease.fence, refund=True)
+            self._release(lease, HandBack())
 
-    def _attempt(self, lease: Lease, attempt: int) -> None:
-        run = self._slices.run(lease.run_id)
-        standing = self._standing(lease) if attempt > 1 else None
-        if standing:
+    def _try(self, lease: Lease, claim: Claim) -> None:
+        """One attempt; nothing leaves it, for an error here would reach Celery."""
+        extra = {"run_id": lease.run_id, "stage": lease.stage, "batch": lease.batch}
+        try:
+            self._attempt(lease, claim)
+        except (LeaseLost, Draining) as error:
+            log.warning("The work on the batch is dropped: %s", in_words(error), extra=extra)
+            self._release(lease, hand_back(error, claim.history))
+        except RunFault as error:
+            self._release(lease, HandBack(error=in_words(error)))
+            self.pending.make(partial(pause_for_fault, self._store, self._ledger, lease.run_id, str(error)))
+        except redis.RedisError as error:
+            log.warning("Redis cannot be used: %s", error, extra=extra)
+            self._release(lease, HandBack(delay_seconds=retry_delay(1), error=in_words(error)))
+        except Exception as error:  # the task boundary: whatever it was, the batch goes back in line
+            log.warning("Claim %d: %s", claim.history.claims, in_words(error), extra=extra, exc_info=True)
+            self._release(lease, hand_back(error, claim.history))
+            if is_device_lost(error):
+                log.critical("This worker ends itself: its device is lost", extra=extra)
+                self.hand_back()
+                self._end(LOST_DEVICE_STATUS)
+
+    def _attempt(self, lease: Lease, claim: Claim) -> None:
+        standing = read_record(self._store, lease.run_id, lease.stage, lease.batch)
+        if standing:  # its writer could not count it
             self._count(standing)
             return
+        run = self._slices.run(lease.run_id)
+        if is_hopeless(claim.history, self._settings):
+            raise RunFault(f"{lease.stage} batch {lease.batch} cannot be made nor failed: {claim.history.error}")
+        manner = manner_of(claim.history, self._settings)
         try:
-            if attempt <= self._settings.max_attempts:
-                results = self._make(lease, run)
-            else:
-                results = self._make_alone(lease, run, attempt)
+            results = self._make(lease, run, claim.history, manner)
         except PermanentError as error:
             results = self._work.failed(run, lease.batch, error)
-        self._commit(lease, attempt, run, results)
+        isolated = self._row_process.made_with if manner is Manner.ISOLATED else {}
+        self._commit(lease, claim.history, results, isolated or self._work.made_with(run))
 
-    def _make(self, lease: Lease, run: Run) -> Results:
-        loaded = self._work.load(run, lease.batch, self._kept(lease))
-        return self._make_rows(lease, run, loaded)
+    def _make(self, lease: Lease, run: Run, history: History, manner: Manner) -> Results:
+        kept = read_set_aside(self._store, lease.run_id, lease.stage, lease.batch)
+        if manner is Manner.TOGETHER:
+            loaded = self._work.load(run, lease.batch, kept)
+            computed = self._compute(lease, run, loaded)
+            return self._work.save(run, computed)
+        rows = SingleRows(self._work, run, lease.batch, history, self._settings, watch=partial(self._watch, lease))
+        if manner is Manner.ROW_BY_ROW:
+            return rows.make_here(kept, partial(self._compute, lease, run))
+        with self._on_device(lease, alone=True):
+            self._work.unload()
+            return rows.make_isolated(self._row_process, self._ledger)
 
-    def _make_rows(self, lease: Lease, run: Run, loaded: list[Any]) -> Results:
-        self._step()
-        with self._device:
-            if self._draining:
-                raise Draining
-            lease.require()
+    def _compute(self, lease: Lease, run: Run, loaded: list[Any]) -> list[Any]:
+        with self._on_device(lease, alone=False):
             computed = self._work.compute(run, loaded)
         self._step()
         lease.require()
-        return self._work.save(run, computed)
+        return computed
 
-    def _make_alone(self, lease: Lease, run: Run, attempt: int) -> Results:
-        """Row by row, so that one that kills its worker or cannot be made takes no neighbour along."""
-        last = self._ledger.last_error(lease.run_id, lease.stage, lease.batch) or "its worker died without a word"
-        failed = self._work.failed(run, lease.batch, PermanentError(f"given up after {attempt - 1} attempts; {last}"))
-        if attempt > self._settings.max_attempts + ROW_TRIES * len(failed) + 1:
-            return failed
-        loaded = self._work.load(run, lease.batch, self._kept(lease))
-        results: list[Any] = []
-        for row, entry in enumerate(loaded):
-            results += self._make_row(lease, run, row, entry) or [failed[row]]
-        return results
+    def _watch(self, lease: Lease) -> None:
+        """Called again and again while single rows are made. Raises LeaseLost and Draining."""
+        self._step()
+        if self._draining:
+            raise Draining
+        lease.require()
 
-    def _make_row(self, lease: Lease, run: Run, row: int, entry: Any) -> Results:
-        """The row's result; nothing when it has had its tries."""
-        place = (lease.run_id, lease.stage, lease.batch, row)
-        if self._ledger.begin_row(*place) > ROW_TRIES:
-            return []
-        try:
-            results = self._make_rows(lease, run, [entry])
-        except (LeaseLost, Draining, RunFault, TransientError, redis.RedisError):
-            self.debts.settle(partial(self._ledger.end_row, *place))
-            raise
-        except Exception as error:  # alone, it is this row's own
-            extra = {"run_id": lease.run_id, "stage": lease.stage, "batch": lease.batch}
-            log.warning("Row %d failed alone: %s", row, in_words(error), extra=extra, exc_info=True)
-            results = self._work.failed(run, lease.batch, PermanentError(in_words(error)))[row : row + 1]
-        self.debts.settle(partial(self._ledger.end_row, *place))
-        return results
-
-    def _put_off(self, lease: Lease, attempt: int, error: TransientError) -> None:
-        """Try again later; the attempt does not count, but the delays do."""
-        delays = self._ledger.count_delay(lease.run_id, lease.stage, lease.batch)
-        if delays <= self._settings.max_delays:
-            self._ledger.release(
-                lease.run_id, lease.stage, lease.batch, lease.fence,
-                delay_seconds=retry_delay(delays), refund=True, error=str(error),
-            )  # fmt: skip
-            return
-        run = self._slices.run(lease.run_id)
-        given_up = PermanentError(f"given up after {delays - 1} delays; the last one: {error}")
-        self._commit(lease, attempt, run, self._work.failed(run, lease.batch, given_up))
+    @contextmanager
+    def _on_device(self, lease: Lease, *, alone: bool) -> Iterator[None]:
+        """Hold the device for a batch, and note it there for as long: begun after the lock, so that none that waits
+        for it is taken for the one that ended this process."""
+        self._step()
+        with self._device:
+            self._watch(lease)
+            self._note_device(lease, alone=alone)
+            try:
+                yield
+            except Exception:
+                self._clear_device()
+                raise
+            self._clear_device()
 
     def _step(self) -> None:
         self.stepped = time.monotonic()
 
-    def _kept(self, lease: Lease) -> BatchRecord | None:
-        """The record that `retry` set aside, if the batch has one."""
+    def _note_device(self, lease: Lease, *, alone: bool) -> None:
+        """Evidence, should this process die now. Without Redis there is none, and then nothing is charged."""
+        note = OnDevice(run_id=lease.run_id, stage=lease.stage, batch=lease.batch, fence=lease.fence, alone=alone)
         try:
-            content = self._store.get(RunKeys(lease.run_id).superseded(lease.stage, lease.batch))
-        except NotFound:
-            return None
-        return decode(content, BatchRecord)
+            self._ledger.note_device(self._worker, note, seconds=2 * self._settings.stuck_seconds)
+        except redis.RedisError as error:
+            log.info("What is on the device is not noted: %s", error)
 
-    def _commit(self, lease: Lease, attempt: int, run: Run, results: Results) -> None:
+    def _clear_device(self) -> None:
+        self.pending.make(partial(self._ledger.clear_device, self._worker))
+
+    def _release(self, lease: Lease, how: HandBack) -> None:
+        self.pending.make(
+            partial(
+                self._ledger.release, lease.run_id, lease.stage, lease.batch, lease.fence,
+                delay_seconds=how.delay_seconds, failed=how.failed, put_off=how.put_off, error=how.error,
+            )
+        )  # fmt: skip
+
+    def _commit(self, lease: Lease, history: History, results: Results, made_with: dict[str, Any]) -> None:
         """Write the record unless one stands already, then count the one that stands."""
-        self._keeper.confirm(lease)
+        try:
+            self._keeper.confirm(lease)
+        except redis.RedisError as error:  # the record itself is guarded by storage: the first writer wins
+            log.warning("The lease cannot be confirmed: %s", error, extra={"run_id": lease.run_id})
         lease.require()
         rows = {"sources": results} if lease.stage is Stage.DETECT else {"items": results}
         record = BatchRecord(
             run_id=lease.run_id,
             stage=lease.stage,
             batch=lease.batch,
-            attempt=attempt,
+            attempt=history.claims,
             worker=self._worker,
             finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            made_with=self._work.made_with(run),
+            made_with=made_with,
             **rows,  # type: ignore[arg-type]
         )
         self._count(write_record(self._store, record))
 
-    def _standing(self, lease: Lease) -> BatchRecord | None:
-        """The batch's record, where an earlier attempt wrote it and died before it was counted."""
-        try:
-            content = self._store.get(RunKeys(lease.run_id).record(lease.stage, lease.batch))
-        except NotFound:
-            return None
-        return decode(content, BatchRecord)
-
     def _count(self, standing: BatchRecord) -> None:
-        self._ledger.commit(standing.run_id, standing.stage, standing.batch, standing.counts)
+        self.pending.make(
+            partial(self._ledger.commit, standing.run_id, standing.stage, standing.batch, standing.counts)
+        )
         self.finished += 1
         self._step()
-
-    def _pause(self, lease: Lease, error: RunFault) -> None:
-        """The run itself is at fault: stop it with the reason and take the attempt off the count."""
-        log.error("The run is paused: %s", error, extra={"run_id": lease.run_id, "batch": lease.batch})
-        change = StateChange(state=RunState.PAUSED, reason=str(error))
-        self._ledger.release(lease.run_id, lease.stage, lease.batch, lease.fence, refund=True)
-        self._ledger.set_state(lease.run_id, RunState.PAUSED, str(error))
-        try:
-            self._store.put(RunKeys(lease.run_id).state, encode(change), content_type="application/json")
-        except PosemillError:
-            log.warning("Storage does not take the reason of the pause; the ledger has it")
 
 
 def write_record(store: Store, record: BatchRecord) -> BatchRecord:
@@ -285,14 +247,4 @@ def write_record(store: Store, record: BatchRecord) -> BatchRecord:
         store.put(keys.flag(record.stage, record.batch), b"")
     key = keys.record(record.stage, record.batch)
     _, created = store.put_if_absent(key, encode(record), content_type="application/json")
-    return record if created else decode(store.get(key), BatchRecord)
-
-
-def retry_delay(attempt: int) -> float:
-    """Seconds until the next attempt: doubling, bounded, and spread by a quarter either way."""
-    delay = min(FIRST_DELAY_SECONDS * 2 ** (attempt - 1), LONGEST_DELAY_SECONDS)
-    return float(delay * random.uniform(0.75, 1.25))
-
-
-def in_words(error: Exception) -> str:
-    return str(error) if isinstance(error, PosemillError) else f"{type(error).__name__}: {error}"
+    return record if created else read_document(store, key, BatchRecord)

@@ -7,15 +7,13 @@ from posemill.names import Stage
 from posemill.settings import Settings
 from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store
+from workers.batch_work import BatchWork
 from workers.calls import Pipeline
 from workers.model_folders import require_allowed_folders
 from workers.slices import Slices
-from workers.stage import BatchWork
 
 
-def make_stage_work(
-    stage: Stage, store: Store, slices: Slices, settings: Settings, *, ledger: Ledger
-) -> BatchWork[Any]:
+def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
     """The stage's own part; only the libraries that it needs are imported."""
     if stage is Stage.DETECT:
         return _detect_work(store, slices, settings)

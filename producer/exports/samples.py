@@ -9,8 +9,8 @@ import msgspec
 
 from posemill.errors import NotFound
 from posemill.names import RunKeys, Stage
-from posemill.run_documents import read_plan, read_run, read_state
-from posemill.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult, decode
+from posemill.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
+from posemill.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage import Store
 from producer.exports.keeping import Kept
 from producer.streaming import in_order
@@ -84,10 +84,9 @@ class SampleReader:
 
     def _read(self, batch: int) -> tuple[BatchRecord, dict[int, SourceResult]] | None:
         try:
-            content = self._store.get(self._keys.record(Stage.GENERATE, batch))
+            record = read_document(self._store, self._keys.record(Stage.GENERATE, batch), BatchRecord)
         except NotFound:
             return None
-        record = decode(content, BatchRecord)
         numbers = {item.source for item in record.items if item.source is not None and item.outcome is Outcome.DONE}
         return record, {number: self._source(number) for number in sorted(numbers)}
 
@@ -95,7 +94,7 @@ class SampleReader:
         key = self._keys.record(Stage.DETECT, number // self.run.slicing[Stage.DETECT].batch_size)
 
         def read() -> dict[int, SourceResult]:
-            record = decode(self._store.get(key), BatchRecord)
+            record = read_document(self._store, key, BatchRecord)
             return {result.source: result for result in record.sources}
 
         return self._detected.get(key, read)[number]

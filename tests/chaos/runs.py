@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from posemill.deaths import DeathReports
 from posemill.names import RunKeys, Stage
+from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.supervisor import Child, RestartPolicy, Supervisor
 from producer.checking import check
@@ -53,7 +55,7 @@ def chaos_workers(
         for n in range(number)
     ]
     policy = RestartPolicy(first_delay_seconds=0.1, longest_delay_seconds=0.5, failing_after=1000)
-    return Supervisor(children, log_folder=log_folder, restart=policy)
+    return Supervisor(children, log_folder=log_folder, restart=policy, on_end=DeathReports(Settings()))
 
 
 def images(store: Store, run_id: str) -> dict[str, str]:

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from posemill.errors import BadInput
 from posemill.identity import digest
+from posemill.ledger import Ledger
 from posemill.logs import set_up_logging
 from posemill.names import Stage
 from posemill.poses import Person, Pose
@@ -24,6 +25,7 @@ from posemill.settings import Settings
 from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store
 from tests.chaos.tampering import tamper
+from workers.batch_work import BatchWork
 from workers.calls import Call, Pictures
 from workers.consuming import consume
 from workers.content import Content
@@ -31,7 +33,6 @@ from workers.detect import DetectWork
 from workers.detectors import Detection, each_alone
 from workers.generate import GenerateWork
 from workers.slices import Slices
-from workers.stage import BatchWork
 
 log = logging.getLogger("workers.device")  # of those whose INFO is shown
 
@@ -82,7 +83,7 @@ def _paint(prompt: str, seed: int, control: Image.Image) -> Any:
     return np.clip(noise + np.asarray(control, np.float32) / 255, 0, 1)
 
 
-def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
+def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
     if stage is Stage.DETECT:
         return DetectWork(store, slices, settings, load_detector=_load_detector)
     return GenerateWork(store, slices, settings, load_pipeline=_load_pipeline)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from posemill.ledger import Ledger
-from posemill.names import Priority, Stage, StageKeys, queue_list, queue_name
+from posemill.ledger import History, Ledger
+from posemill.names import Priority, Stage, queue_list, queue_name
 from posemill.settings import Settings
 from posemill.storage import Store
 from producer.runs import RunHandle
@@ -48,10 +48,11 @@ def with_a_busy_worker(
 
 
 def require_handed_back(handle: RunHandle) -> None:
-    """Nobody holds the batch any more, and its attempt does not count."""
+    """Nobody holds the batch any more, and nothing is charged."""
     counts = handle.status().snapshot.stages[Stage.DETECT]
     assert (counts.leased, counts.finished) == (0, 0)
-    assert handle.ledger.redis.hget(StageKeys("long", Stage.DETECT).attempts, "0") == "0"
+    assert handle.ledger.history("long", Stage.DETECT, 0) == History(claims=1)
+    assert handle.ledger.redis.keys("posemill:device:*") == []
 
 
 def test_a_worker_that_is_ended_hands_back_what_it_cannot_finish_in_time(

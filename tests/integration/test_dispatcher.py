@@ -1,23 +1,24 @@
 """The dispatcher against real Redis, S3 and Celery's queues."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
 from celery import Celery
 
 from posemill.app import make_app
-from posemill.dispatcher import Dispatcher
+from posemill.dispatcher import Dispatcher, PlanReader
 from posemill.ledger import Ledger
 from posemill.names import Priority, RunKeys, Stage, StageKeys, queue_list, queue_name
 from posemill.rebuild import rebuild
 from posemill.records import Outcome, RunState, encode
+from posemill.run_documents import read_state
 from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.window import queue_length
 from tests.conftest import wait_until
-from tests.planned import make_run, plan_run
+from tests.planned import make_run, open_in_ledger, plan_run, write_records
 
 RUN = "r"
 DONE = {Outcome.DONE: 2, Outcome.REJECTED: 0, Outcome.FAILED: 0}
@@ -66,6 +67,8 @@ def test_every_batch_is_sent_once_when_nothing_goes_wrong(
 ) -> None:
     plan = plan_run(store, ledger, RUN, sources=50)
     loop = dispatcher(store, ledger, app, settings, window=4)
+    for stage in Stage:
+        write_records(store, RUN, stage, range(25))
     for _ in range(2 * plan.detect_batches):
         loop.tick()
         for stage in Stage:
@@ -164,7 +167,7 @@ def test_two_dispatchers_elect_one(store: Store, ledger: Ledger, app: Celery, se
 def test_a_run_without_a_plan_keeps_no_other_run_from_going_on(
     store: Store, ledger: Ledger, app: Celery, settings: Settings
 ) -> None:
-    ledger.open("broken", plan_run(store, ledger, RUN))  # a run without a plan in storage
+    open_in_ledger(ledger, "broken", plan_run(store, ledger, RUN))  # a run without a plan in storage
     loop = dispatcher(store, ledger, app, settings)
     stopped = threading.Event()
     thread = threading.Thread(target=loop.run_until, args=(stopped,), daemon=True)
@@ -187,3 +190,70 @@ def test_a_ledger_that_was_flushed_is_rebuilt_from_storage(
     assert (counts.rows, counts.batches_done, counts.done) == (8, 1, 2)
     dispatcher(store, ledger, app, settings).tick()
     assert ledger.redis.zrange(StageKeys(RUN, Stage.DETECT).sent, 0, -1) == ["0", "2", "3"]
+
+
+def spoil_run(store: Store, run_id: str, content: bytes) -> str:
+    store.put(RunKeys(run_id).run, content)
+    return RunKeys(run_id).run
+
+
+def spoil_value(store: Store, run_id: str, content: bytes) -> str:
+    return spoil_run(store, run_id, store.get(RunKeys(run_id).run).replace(b'"detect"', content))
+
+
+def spoil_shard(store: Store, run_id: str, content: bytes) -> str:
+    key = RunKeys(run_id).shard(Stage.GENERATE, 0)
+    store.put(key, content)
+    return key
+
+
+@pytest.mark.parametrize(
+    ("spoil", "content"),
+    [
+        (spoil_run, b'{"id": "a-bad", "na'),
+        (spoil_run, b""),
+        (spoil_run, b"\xff\xfe"),
+        (spoil_value, b'"no-such-stage"'),
+        (spoil_shard, b""),
+        (spoil_shard, b"[]\n"),
+        (spoil_shard, b'{"first":0,"rows":4,"needs":[[0],[1]]}\n'),
+    ],
+    ids=["cut", "empty", "no-text", "unknown-value", "empty-shard", "no-header", "shard-without-rows"],
+)
+def test_a_run_that_cannot_be_read_is_paused_with_its_reason_and_the_others_go_on(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings, spoil: Callable[..., str], content: bytes
+) -> None:
+    for run_id in ("a-bad", "b-good"):
+        plan_run(store, ledger, run_id)
+    key = spoil(store, "a-bad", content)
+    for batch in (0, 1):
+        ledger.commit("a-bad", Stage.DETECT, batch, DONE)
+    dispatcher(store, ledger, app, settings).tick()
+    snapshot = ledger.snapshot("a-bad")
+    assert (snapshot.state, key in snapshot.reason, "restore it" in snapshot.reason) == (RunState.PAUSED, True, True)
+    assert read_state(store, "a-bad").reason == snapshot.reason
+    assert ledger.redis.zcard(StageKeys("b-good", Stage.DETECT).sent) == 2
+
+
+def test_a_run_whose_records_are_not_all_in_storage_is_not_complete(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN)
+    for stage in Stage:
+        write_records(store, RUN, stage, (0, 1))
+        for batch in (0, 1):
+            ledger.commit(RUN, stage, batch, DONE)
+    store.delete(RunKeys(RUN).record(Stage.GENERATE, 1))
+    loop = dispatcher(store, ledger, app, settings)
+    loop.tick()
+    assert ledger.state(RUN) is RunState.RUNNING
+    loop.tick()
+    assert ledger.redis.zrange(StageKeys(RUN, Stage.GENERATE).sent, 0, -1) == ["1"]
+
+
+def test_the_reader_of_plans_keeps_the_last_few_runs_only(store: Store, ledger: Ledger) -> None:
+    reader = PlanReader(store, keep=2)
+    for run_id in ("a", "b", "c"):
+        plan_run(store, ledger, run_id)
+        reader.needs(run_id, 0)
+    assert (list(reader._runs), list(reader._headers)) == (["b", "c"], [("b", 0), ("c", 0)])

@@ -1,0 +1,14 @@
+"""Storage and Redis, opened together and refused where they could lose or repeat work."""
+
+from posemill.ledger import Ledger, open_ledger
+from posemill.redis_safety import require_safe_redis
+from posemill.settings import Settings
+from posemill.storage import S3Store, open_store, require_conditional_writes
+
+
+def open_services(settings: Settings) -> tuple[S3Store, Ledger]:
+    """Raises ServiceError when either cannot be used."""
+    store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
+    require_safe_redis(ledger.redis, persistent=settings.redis_persistence == "required")
+    require_conditional_writes(store)
+    return store, ledger

@@ -1,0 +1,59 @@
+"""What a stage does with a batch: the seam between the anatomy (workers/stage.py) and detect.py and generate.py."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from posemill.errors import NotFound, PosemillError
+from posemill.ledger import Ledger
+from posemill.names import RunKeys, Stage
+from posemill.records import BatchRecord, ItemResult, Run, SourceResult
+from posemill.run_documents import read_document
+from posemill.settings import Settings
+from posemill.storage import Store
+from workers.slices import Slices
+
+ROW = TypeVar("ROW")
+Results = list[SourceResult] | list[ItemResult]
+
+
+class BatchWork(Protocol[ROW]):
+    """What a stage does with a batch. All three steps may be called from different threads.
+
+    A row on its way is a stage's own record; `compute` and `save` take all of a batch's rows or one alone.
+    """
+
+    stage: Stage
+
+    @property
+    def resident(self) -> list[str]:
+        """What is in memory by now: detectors, or models by the names that recipes use."""
+
+    def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[ROW]:
+        """Read what the batch needs, or one of its rows; rows that `kept` has as done are not made again."""
+
+    def compute(self, run: Run, loaded: list[ROW]) -> list[ROW]:
+        """The device's part; called by one thread at a time."""
+
+    def save(self, run: Run, computed: list[ROW]) -> Results:
+        """Encode and upload; gives a result for every row."""
+
+    def failed(self, run: Run, batch: int, error: PosemillError) -> Results:
+        """A failed result for every row of the batch."""
+
+    def made_with(self, run: Run) -> dict[str, Any]:
+        """Specification, device and versions, for the record."""
+
+    def unload(self) -> None:
+        """Give the device's memory free; what is needed again is loaded again."""
+
+
+MakeWork = Callable[[Stage, Store, Slices, Settings, Ledger], BatchWork[Any]]
+"""Makes a stage's own part. To be found by its name in its module, for it is sent to another process."""
+
+
+def read_set_aside(store: Store, run_id: str, stage: Stage, batch: int) -> BatchRecord | None:
+    """The record that `retry` set aside, if the batch has one."""
+    try:
+        return read_document(store, RunKeys(run_id).superseded(stage, batch), BatchRecord)
+    except NotFound:
+        return None
