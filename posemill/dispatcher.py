@@ -12,10 +12,9 @@ from uuid import uuid4
 
 import redis
 from celery import Celery
-from kombu.exceptions import KombuError
 
 from posemill import names
-from posemill.app import send_batches
+from posemill.app import SEND_ERRORS, send_batches
 from posemill.errors import PosemillError, TransientError, in_words
 from posemill.ledger import Ledger
 from posemill.names import Priority, RunKeys, Stage
@@ -114,7 +113,7 @@ class Dispatcher:
             elif snapshot.state is RunState.RETRYING and self._ledger.state_age_seconds(run_id) > ABANDONED_SECONDS:
                 log.warning("A retry was left halfway; it goes on", extra={"run_id": run_id})
                 finish_retry(self._store, self._ledger, run_id)
-        except (redis.RedisError, KombuError):
+        except SEND_ERRORS:
             raise  # every run would meet it
         except (TransientError, OSError) as error:
             log.warning("The run cannot go on now: %s", error, extra={"run_id": run_id})

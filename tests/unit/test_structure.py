@@ -25,7 +25,7 @@ PACKAGES = ("posemill", "producer", "workers")
 
 ONLY_IMPORTERS = {
     "celery": {"posemill/app.py", "posemill/dispatcher.py", "workers/tasks.py"},
-    "kombu": set(),
+    "kombu": {"posemill/app.py"},
     "boto3": {"posemill/storage.py"},
     "botocore": {"posemill/storage.py", "posemill/storage_errors.py"},
     "obstore": {"posemill/quick_reads.py"},
