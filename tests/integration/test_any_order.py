@@ -93,24 +93,27 @@ class AnyOrder(RuleBasedStateMachine):
         self.workers = [Worker() for _ in range(3)]
         self.deaths: Counter[tuple[Stage, int]] = Counter()  # seen, with the batch on the device
         self.made: Counter[tuple[Stage, int]] = Counter()  # finished computations since the record was last set aside
-        self.takeovers: Counter[tuple[Stage, int]] = Counter()
 
     @rule()
     def look(self) -> None:
         self.dispatcher.tick()
 
-    @rule(number=WORKERS, stage=STAGES)
-    def take(self, number: int, stage: Stage) -> None:
+    @rule(number=WORKERS, stage=STAGES, begins=strategies.booleans())
+    def take(self, number: int, stage: Stage, begins: bool) -> None:
         worker = self.workers[number]
         if worker.claim or worker.is_cut_off:
             return
         batch = self.queues.take(stage)
         if batch is None:
+            self.dispatcher.tick()
+            batch = self.queues.take(stage)
+        if batch is None:
             return
         claim = self.ledger.claim(RUN, stage, batch, 1000)
         if claim.verdict is Verdict.CLAIMED:
             worker.stage, worker.batch, worker.claim = stage, batch, claim
-            self.takeovers[stage, batch] += 1
+            if begins:
+                self.compute(number)
 
     @rule(number=WORKERS)
     def compute(self, number: int) -> None:
@@ -223,13 +226,8 @@ class AnyOrder(RuleBasedStateMachine):
         """From wherever it is: three workers that meet nothing more end the run, and everything is counted once."""
         if not hasattr(self, "store"):
             return
-        for number, worker in enumerate(self.workers):
-            worker.is_cut_off = False
-            worker.say(partial(self.ledger.clear_device, str(number)))
-            self._let_go(worker)
         for _ in range(200):
             for stage in Stage:
-                self.ledger.redis.delete(StageKeys(RUN, stage).leases)  # whoever held one is gone
                 self._make_due(stage)
                 while (batch := self.queues.take(stage)) is not None:
                     self._work_through(stage, batch)
@@ -257,9 +255,11 @@ class AnyOrder(RuleBasedStateMachine):
             assert self.ledger.redis.exists(StageKeys(RUN, stage).holders, StageKeys(RUN, stage).history) == 0
 
     def _make_due(self, stage: Stage) -> None:
-        waiting = self.ledger.redis.zrange(StageKeys(RUN, stage).waiting, 0, -1)
-        for batch in waiting:
-            self.ledger.redis.zadd(StageKeys(RUN, stage).waiting, {str(batch): 1.0})
+        """Whoever holds a batch is gone, and all delays are over."""
+        keys = StageKeys(RUN, stage)
+        for key in (keys.waiting, keys.leases):
+            for batch in self.ledger.redis.zrange(key, 0, -1):
+                self.ledger.redis.zadd(key, {str(batch): 1.0})
 
     def _leased_in_time(self, stage: Stage) -> int:
         return int(self.ledger.redis.zcount(StageKeys(RUN, stage).leases, 2, "+inf"))
