@@ -92,17 +92,15 @@ class AnyOrder(RuleBasedStateMachine):
         self.dispatcher = Dispatcher(self.store, self.ledger, self.queues, Settings().model_copy(update=limits))  # type: ignore[arg-type]
         self.workers = [Worker() for _ in range(3)]
         self.deaths: Counter[tuple[Stage, int]] = Counter()  # seen, with the batch on the device
-        self.made: Counter[tuple[Stage, int]] = Counter()  # finished computations since the record was last set aside
 
     @rule()
     def look(self) -> None:
         self.dispatcher.tick()
 
+    @precondition(lambda self: self._any(lambda worker: not worker.claim and not worker.is_cut_off))
     @rule(number=WORKERS, stage=STAGES, begins=strategies.booleans())
     def take(self, number: int, stage: Stage, begins: bool) -> None:
-        worker = self.workers[number]
-        if worker.claim or worker.is_cut_off:
-            return
+        number, worker = self._one(number, lambda worker: not worker.claim and not worker.is_cut_off)
         batch = self.queues.take(stage)
         if batch is None:
             self.dispatcher.tick()
@@ -113,13 +111,18 @@ class AnyOrder(RuleBasedStateMachine):
         if claim.verdict is Verdict.CLAIMED:
             worker.stage, worker.batch, worker.claim = stage, batch, claim
             if begins:
-                self.compute(number)
+                self._begin(number, worker)
 
+    @precondition(lambda self: self._any(lambda worker: worker.claim and not worker.on_device))
     @rule(number=WORKERS)
     def compute(self, number: int) -> None:
-        worker = self.workers[number]
-        if not worker.claim or worker.on_device or worker.is_cut_off:
+        number, worker = self._one(number, lambda worker: worker.claim and not worker.on_device)
+        if worker.is_cut_off:
             return
+        self._begin(number, worker)
+
+    def _begin(self, number: int, worker: Worker) -> None:
+        assert worker.claim
         if standing := read_record(self.store, RUN, worker.stage, worker.batch):
             self._count(worker, standing)
             return
@@ -127,32 +130,32 @@ class AnyOrder(RuleBasedStateMachine):
         self.ledger.note_device(str(number), note, seconds=1000)
         worker.on_device = True
 
+    @precondition(lambda self: self._any(lambda worker: worker.on_device))
     @rule(number=WORKERS, failed=strategies.sampled_from([0, 0, 1]))
     def finish(self, number: int, failed: int) -> None:
-        worker = self.workers[number]
-        if not worker.claim or not worker.on_device:
-            return
+        number, worker = self._one(number, lambda worker: worker.on_device)
+        assert worker.claim
         worker.say(partial(self.ledger.clear_device, str(number)))
         worker.on_device = False
         kept = worker.is_cut_off or self.ledger.renew(RUN, worker.stage, worker.batch, worker.claim.fence, 1000)
         if not kept:
             self._let_go(worker)
             return
-        self.made[worker.stage, worker.batch] += 1
         self._count(worker, write_record(self.store, record(worker.stage, worker.batch, failed)))
 
+    @precondition(lambda self: self._any(lambda worker: worker.claim))
     @rule(number=WORKERS, transient=strategies.booleans())
     def meet_an_error(self, number: int, transient: bool) -> None:
-        worker = self.workers[number]
-        if worker.claim:
-            if worker.on_device:
-                worker.say(partial(self.ledger.clear_device, str(number)))
-            self._let_go(worker, failed=not transient, put_off=transient)
+        number, worker = self._one(number, lambda worker: worker.claim)
+        if worker.on_device:
+            worker.say(partial(self.ledger.clear_device, str(number)))
+        self._let_go(worker, failed=not transient, put_off=transient)
 
+    @precondition(lambda self: self._any(lambda worker: worker.claim))
     @rule(number=WORKERS, seen=strategies.booleans())
     def die(self, number: int, seen: bool) -> None:
         """What it could not say is lost with it. Where nobody saw it, as on a machine switched off, nothing is told."""
-        worker = self.workers[number]
+        number, _ = self._one(number, lambda worker: worker.claim)
         noted = self.ledger.redis.exists(f"posemill:device:{number}") == 1
         if seen:
             told = self.ledger.report_death(str(number), "signal 9", delay_seconds=lambda _: 0.0)
@@ -162,7 +165,6 @@ class AnyOrder(RuleBasedStateMachine):
         else:
             self.ledger.clear_device(str(number))  # another process has this number from now on
         self.workers[number] = Worker()
-        del worker
 
     @rule(number=WORKERS, away=strategies.booleans())
     def cut_off(self, number: int, away: bool) -> None:
@@ -197,16 +199,11 @@ class AnyOrder(RuleBasedStateMachine):
     @precondition(lambda self: self.ledger.state(RUN) in (RunState.RUNNING, RunState.COMPLETE))
     @rule(dies=strategies.booleans())
     def retry_what_failed(self, dies: bool) -> None:
-        before = {key for key in self.store.objects if "/records/" in key}
         if dies:
             self.ledger.set_state(RUN, RunState.RETRYING)
         else:
             retry(self.store, self.ledger, RUN)
             self.deaths.clear()
-        for stage in Stage:
-            for batch in range(BATCHES):
-                if record_key(stage, batch) in before and record_key(stage, batch) not in self.store.objects:
-                    self.made[stage, batch] = 0
 
     @invariant()
     def nothing_is_charged_without_evidence(self) -> None:
@@ -261,6 +258,14 @@ class AnyOrder(RuleBasedStateMachine):
             for batch in self.ledger.redis.zrange(key, 0, -1):
                 self.ledger.redis.zadd(key, {str(batch): 1.0})
 
+    def _any(self, kind: Callable[[Worker], object]) -> bool:
+        return any(kind(worker) for worker in self.workers)
+
+    def _one(self, number: int, kind: Callable[[Worker], object]) -> tuple[int, Worker]:
+        """One of the workers of that kind, by a number."""
+        found = [(place, worker) for place, worker in enumerate(self.workers) if kind(worker)]
+        return found[number % len(found)]
+
     def _leased_in_time(self, stage: Stage) -> int:
         return int(self.ledger.redis.zcount(StageKeys(RUN, stage).leases, 2, "+inf"))
 
@@ -272,10 +277,6 @@ class AnyOrder(RuleBasedStateMachine):
         if worker.claim:
             worker.say(partial(self.ledger.release, RUN, worker.stage, worker.batch, worker.claim.fence, **how))
         worker.claim, worker.on_device = None, False
-
-
-def record_key(stage: Stage, batch: int) -> str:
-    return f"runs/{RUN}/records/{stage}/000000/{batch:09d}.json"
 
 
 def record(stage: Stage, batch: int, failed: int) -> BatchRecord:
