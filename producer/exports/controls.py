@@ -7,13 +7,13 @@ import msgspec
 from PIL import Image
 
 from posemill.identity import digest, sha256
+from posemill.pictures import decode_picture, is_plain_png
 from posemill.settings import Settings
 from posemill.shapes import Size, fitted
 from posemill.storage import Store, get_unchanged
 from posemill.web import fetch
 from producer.exports.keeping import Kept
 from producer.exports.samples import Sample
-from producer.thumbnails import upright_rgb
 
 KEPT = 32  # control images in memory; neighbours in a run share theirs
 
@@ -53,12 +53,11 @@ class ControlImages:
 
 
 def fitted_control(content: bytes, address: str, size: Size) -> Control:
-    """The picture as PNG; untouched where it is a PNG of the image's shape, else brought to the image's size."""
-    opened = Image.open(io.BytesIO(content))
-    name, drawn_size = control_name(address), opened.size
-    if opened.format == "PNG" and opened.mode == "RGB" and drawn_size[0] * size[1] == drawn_size[1] * size[0]:
+    """The picture as PNG; untouched where it is a plain PNG of the image's shape, else brought to the image's size."""
+    picture = decode_picture(content, over="black")
+    name, drawn_size = control_name(address), picture.size
+    if is_plain_png(content) and drawn_size[0] * size[1] == drawn_size[1] * size[0]:
         return Control(name=name, png=content, sha256=sha256(content), size=drawn_size, drawn_size=drawn_size)
-    picture = upright_rgb(opened)
     png = io.BytesIO()
     fitted(picture, size).resize(size, Image.Resampling.LANCZOS).save(png, "PNG")
     fitted_name = f"{name}-{size[0]}x{size[1]}"

@@ -12,12 +12,12 @@ from PIL import Image
 
 from posemill.controls import DETECTORS
 from posemill.errors import RecipeError, RunFault
+from posemill.pictures import PictureError
 from posemill.specs import DetectSpec
 from tests import drawn_weights
 from workers.annotators import dwpose
 from workers.content import Content
 from workers.detectors import Detection, EachPicture, contrast, load_detector
-from workers.pictures import PictureError
 
 PHOTOGRAPHS = ("astronaut", "camera", "coffee", "chelsea")
 SMALL = {"detect_resolution": 128, "image_resolution": 192}

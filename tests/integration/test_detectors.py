@@ -14,6 +14,7 @@ from controlnet_aux.util import resize_image
 from PIL import Image
 
 from posemill.errors import RecipeError, RunFault
+from posemill.pictures import PictureError
 from posemill.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
 from posemill.specs import DetectSpec
 from tests.drawn_weights import write_openpose
@@ -23,7 +24,6 @@ from workers.annotators.posing import without_faint_people
 from workers.body_network import prepare
 from workers.content import Content
 from workers.detectors import load_detector, reject_reason
-from workers.pictures import PictureError
 
 THIN = DetectSpec(detector="openpose-thin")
 QUICK = DetectSpec(detector="openpose-thin", detect_resolution=256)  # a third of the time, the same network

@@ -1,4 +1,4 @@
-"""Every rule in the table of workers/pictures.py, on really encoded pictures."""
+"""Every rule in the table of posemill/pictures.py, on really encoded pictures."""
 
 import io
 import struct
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
-from workers.pictures import PictureError, decode_picture
+from posemill.pictures import PictureError, decode_picture
 
 LIMIT = 1_000_000
 
