@@ -72,7 +72,7 @@ class PictureError(BadInput):
 class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """How a picture is to be decoded."""
 
-    limit_pixels: int
+    limit_pixels: float
     largest_aspect: float
     over: Ground
     draft: tuple[int, int] | None
@@ -81,7 +81,7 @@ class _Wanted(msgspec.Struct, frozen=True, kw_only=True):
 def decode_picture(
     content: bytes,
     *,
-    limit_pixels: int = LIMIT_PIXELS,
+    limit_pixels: float = LIMIT_PIXELS,
     largest_aspect: float = LARGEST_ASPECT,
     over: Ground = "white",
     draft: tuple[int, int] | None = None,

@@ -10,7 +10,7 @@ Size = tuple[int, int]  # width and height, pixels
 
 
 def why_unusable_size(
-    width: int, height: int, limit_pixels: int = LIMIT_PIXELS, largest_aspect: float = LARGEST_ASPECT
+    width: int, height: int, limit_pixels: float = LIMIT_PIXELS, largest_aspect: float = LARGEST_ASPECT
 ) -> str:
     """What is wrong with a picture's size, or a canvas's, as the end of a sentence; nothing when it can be used."""
     if width * height > limit_pixels:

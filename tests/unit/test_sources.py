@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from posemill.errors import RecipeError
+from posemill.settings import Settings
 from posemill.storage import ObjectInfo
+from producer.scanning import SkippedTally
 from producer.sources import Row, find_rows
 
 POSE = {"people": [], "canvas_width": 64, "canvas_height": 64}
@@ -30,8 +32,9 @@ class Listing:
         return (ObjectInfo(key=key, size=1, etag=f"tag of {key}") for key in found)
 
 
-def rows_of(folder: Path, sources: str, *, poses: bool = False, store=None) -> list[Row]:
-    return list(find_rows(sources, folder, poses=poses, store=store))
+def rows_of(folder: Path, sources: str, *, poses: bool = False, store=None, skipped=None, **settings) -> list[Row]:
+    tally = skipped or SkippedTally()
+    return list(find_rows(sources, folder, Settings(**settings), poses=poses, store=store, skipped=tally))
 
 
 def names_of(rows: list[Row]) -> list[str]:
