@@ -135,9 +135,10 @@ def _person(annotation: dict[str, Any], place: str, skeletons: "_Skeletons", wid
     found: Found = {}
     for name, x, y, visibility in zip(names, numbers[::3], numbers[1::3], numbers[2::3], strict=True):
         if name and visibility > 0:
-            found[name] = (x / width, y / height, min(visibility, 1.0))
+            found[name] = (x, y, min(visibility, 1.0))
     found.setdefault("neck", _between(found.get("left_shoulder"), found.get("right_shoulder")))
-    person = Person(body=tuple(found.get(name) for name in BODY_KEYPOINTS))
+    points = (found.get(name) for name in BODY_KEYPOINTS)
+    person = Person(body=tuple(point and (point[0] / width, point[1] / height, point[2]) for point in points))
     return person if person.is_seen else None
 
 
