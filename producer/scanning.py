@@ -146,7 +146,7 @@ class _Walk:
                 return self._folder(entry, parts)
             return self._file(entry, parts), None
         except OSError:
-            return UNREADABLE, None
+            return BROKEN_LINK if entry.is_symlink() and not os.path.exists(entry.path) else UNREADABLE, None
 
     def _folder(self, entry: "os.DirEntry[str]", parts: Parts) -> tuple[str, "list[os.DirEntry[str]] | None"]:
         if reason := self._wanted.passes_over(entry.name):
