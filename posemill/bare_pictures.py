@@ -14,6 +14,7 @@ LIMIT_TEXT_BYTES = 100_000  # of a text that may say how a picture is turned
 
 JPEG = b"\xff\xd8"
 JPEG_KEPT = ((0xE1, b"Exif\0"), (0xE1, b"http://ns.adobe.com/xap/1.0/"), (0xE2, b"ICC_PROFILE\0"), (0xEE, b"Adobe"))
+JPEG_ICC, JPEG_ICC_HEADER = 0xE2, 14  # bytes before a part of a profile
 JPEG_COMMENT, JPEG_SCAN, JPEG_END = 0xFE, 0xDA, 0xD9
 
 TIFF_KEPT = frozenset((
@@ -92,6 +93,8 @@ def _bare_jpeg(content: bytes) -> bytes:
 
 def _keeps_segment(marker: int, data: bytes) -> bool:
     is_metadata = 0xE0 <= marker <= 0xEF or marker == JPEG_COMMENT
+    if marker == JPEG_ICC and len(data) < JPEG_ICC_HEADER:
+        return False
     return not is_metadata or any(marker == kept and data.startswith(begins) for kept, begins in JPEG_KEPT)
 
 
