@@ -1,23 +1,10 @@
-"""Which sizes can be used, and how control images are fitted to their pictures, in generating as in exporting."""
+"""How a control image is fitted to the shape of its picture; the generate stage and exports do it alike."""
 
 from PIL import Image
 
 SAME_SHAPE = 0.01  # shapes (width to height) that differ by less count as one
-LIMIT_PIXELS = 100_000_000  # of a picture, or of a pose's canvas, where nothing else is asked for
-LARGEST_ASPECT = 8  # the longer side to the shorter
 
 Size = tuple[int, int]  # width and height, pixels
-
-
-def why_unusable_size(
-    width: int, height: int, limit_pixels: float = LIMIT_PIXELS, largest_aspect: float = LARGEST_ASPECT
-) -> str:
-    """What is wrong with a picture's size, or a canvas's, as the end of a sentence; nothing when it can be used."""
-    if width * height > limit_pixels:
-        return f"has {width}x{height} pixels, over the limit of {limit_pixels:,}; scale it down or raise limit_pixels"
-    if max(width, height) > largest_aspect * min(width, height):
-        return f"is {width}x{height}, one side over {largest_aspect:g} times the other; crop it"
-    return ""
 
 
 def canvas_for(control: Size, size: Size) -> tuple[Size, Size]:

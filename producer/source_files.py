@@ -16,6 +16,8 @@ FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY | os.O_NOFOLLOW
 class UnreadableFile(BadInput):
     """A file that no row can use; several rows may name it."""
 
+    code = "bad_picture"
+
 
 def read_picture(path: Path, folders: Sequence[Path] = ()) -> bytes:
     """The bytes of a file that begins as a picture does. `folders`: below one of which it must lie; none: anywhere."""

@@ -5,4 +5,4 @@ GIF = bytes.fromhex("474946383961 0100 0100 800000 000000 ffffff 2c 0000 0000 01
 
 def picture(number: int = 0) -> bytes:
     """A GIF of one pixel; another number gives other bytes."""
-    return GIF[:13] + bytes((number % 256, number // 256 % 256, 0)) + GIF[16:]
+    return GIF[:13] + number.to_bytes(3, "big") + GIF[16:]

@@ -5,7 +5,7 @@ from functools import cached_property
 from PIL import Image
 
 from posemill.pictures import decode_picture
-from posemill.shapes import LIMIT_PIXELS
+from posemill.size_limits import LIMIT_PIXELS
 
 
 class Content:

@@ -48,13 +48,13 @@ def tiny_recipe(tiny_model: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two people, nobody, and something that is no picture."""
+    """Two people, nobody, and something that begins as a picture does and is none."""
     import skimage.data
 
     folder = tmp_path_factory.mktemp("photographs")
     for name in ("astronaut", "camera", "coffee"):
         Image.fromarray(getattr(skimage.data, name)()).save(folder / f"{name}.png")
-    (folder / "broken.jpg").write_bytes(b"this is no picture")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0this is no picture")
     return folder
 
 

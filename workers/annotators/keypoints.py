@@ -6,7 +6,7 @@ import msgspec
 
 from posemill.errors import BadInput
 from posemill.poses import Pose, checked_openpose_json, from_openpose_json
-from posemill.shapes import LIMIT_PIXELS
+from posemill.size_limits import LIMIT_PIXELS
 from posemill.specs import DetectSpec
 from workers.annotators.posing import control_size, draw_as, if_visible, without_faint_people
 from workers.content import Content
