@@ -93,7 +93,8 @@ def test_a_file_must_lie_below_an_allowed_folder_where_its_links_lead(tmp_path):
 def rows_of(folder: Path, *rows: dict, poses: bool = False, **settings):
     manifest = folder / "m.jsonl"
     manifest.write_text("\n".join(json.dumps(row) for row in rows))
-    found = find_rows("m.jsonl", folder, Settings(**settings), poses=poses, store=None, skipped=SkippedTally())
+    held = Settings(**{"source_folders": "", **settings})
+    found = find_rows("m.jsonl", folder, held, poses=poses, store=None, skipped=SkippedTally())
     return list(found)
 
 
