@@ -181,14 +181,16 @@ class _Walk:
         return ""
 
     def _is_walked(self, link: str, *, is_folder: bool) -> bool:
-        """Whether the walk comes by what the link leads to without it."""
+        """Whether the walk comes by what the link leads to without it, or started there: above is a circle."""
         target = Path(os.path.realpath(link))
+        if Path(self._real_root).is_relative_to(target):
+            return True
         if not target.is_relative_to(self._real_root):
             return False
         parts = target.relative_to(self._real_root).parts
         if any(self._wanted.passes_over(name) for name in parts):
             return False
-        return not parts or (self._wanted.enters(parts) if is_folder else self._wanted.takes(parts))
+        return self._wanted.enters(parts) if is_folder else self._wanted.takes(parts)
 
     def _entries(self, folder: Path) -> "list[os.DirEntry[str]]":
         with os.scandir(folder) as entries:

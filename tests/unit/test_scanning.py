@@ -63,7 +63,7 @@ def test_a_linked_folder_is_followed_once(tmp_path):
 
 
 def test_links_that_lead_in_circles_end(tmp_path):
-    with_files(tmp_path / "photos", "d/a.png")
+    with_files(tmp_path, "photos/d/a.png", "beside.png")
     (tmp_path / "photos/d/up").symlink_to(tmp_path / "photos")
     (tmp_path / "photos/self").symlink_to("self")
     (tmp_path / "photos/above").symlink_to(tmp_path)
