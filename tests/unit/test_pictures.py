@@ -165,6 +165,12 @@ def test_sixteen_bit_grey_is_divided_by_257(format_, dtype):
     assert picture.getpixel((8, 8)) == (100, 100, 100)
 
 
+def test_sixteen_bits_go_to_the_nearest_of_256_steps():
+    values = np.full((16, 16), 257 * 3 + 129, dtype="uint16")
+    values[0, 0], values[0, 15] = 257 * 3 + 128, 257 * 3 - 128
+    assert corners(decode(encoded(Image.fromarray(values)))) == [(3, 3, 3), (3, 3, 3), (4, 4, 4)]
+
+
 @pytest.mark.parametrize("format_", ["JPEG", "TIFF"])
 def test_cmyk_without_a_profile_goes_by_the_plain_formula(format_):
     source = encoded(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), format_)
@@ -253,6 +259,8 @@ RAW_EXIF = b"\nexif\n" + b"%8d\n" % 0 + exif_of(6).hex().encode()
     [
         pytest.param([chunk(b"zTXt", b"workflow\0\0" + BIG)], id="zTXt"),
         pytest.param([chunk(b"iTXt", b"workflow\0\1\0\0\0" + BIG)], id="iTXt"),
+        pytest.param([chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + BIG)], id="XMP"),
+        pytest.param([chunk(b"zTXt", b"Raw profile type exif\0\0" + BIG)], id="ImageMagick's EXIF"),
         pytest.param([chunk(b"iCCP", b"profile\0\0" + BIG)], id="profile"),
         pytest.param([chunk(b"iCCP", b"profile\0\7" + BIG)], id="profile, unknown compression"),
         pytest.param([chunk(b"iCCP", b"")], id="empty profile"),
@@ -327,7 +335,7 @@ def tiff_with(tag, type_, count, value, *, orientation=None):
     exif = Image.Exif()
     if orientation:
         exif[0x0112] = orientation
-    content = bytearray(encoded(turned_picture(), "TIFF", dpi=(72, 72), exif=exif))
+    content = bytearray(encoded(turned_picture(), "TIFF", resolution=72, resolution_unit="cm", exif=exif))
     (place,) = struct.unpack_from("<I", content, 4)
     for entry in range(place + 2, place + 2 + 12 * struct.unpack_from("<H", content, place)[0], 12):
         if struct.unpack_from("<H", content, entry)[0] == tag:

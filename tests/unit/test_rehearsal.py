@@ -73,6 +73,11 @@ def test_a_source_that_no_submission_could_read_is_refused(folder, source):
     assert (found.items, found.refused_rows) == (0, 1)
 
 
+def test_what_a_folder_s_scan_skipped_is_shown(folder):
+    (folder / "photos" / "._a.png").write_bytes(b"")
+    assert [(one.reason, one.count, one.first) for one in rehearsed().skipped] == [("apple_double", 1, "._a.png")]
+
+
 def test_rows_that_name_a_source_again_share_its_number(folder):
     names = ("b", "a", "b")
     found = rehearsed(sources=manifest(folder, *({"source": f"photos/{name}.png"} for name in names)))
