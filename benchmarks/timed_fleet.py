@@ -10,6 +10,7 @@ from posemill.settings import Settings
 from posemill.supervisor import Child, Supervisor
 from producer.services import EmbeddedServices
 from producer.submission import submit
+from tests.small_pictures import picture
 
 REVISION = {f"{part}_revision": "0" * 40 for part in ("base", "controlnet")}  # looked up nowhere
 Interval = tuple[float, float]
@@ -44,7 +45,7 @@ def _recipe(folder: Path, batches: int) -> dict[str, Any]:
     """Batches of eight images each, from one source in eight items."""
     (folder / "sources").mkdir()
     for number in range(batches):
-        (folder / "sources" / f"{number:05d}.png").write_bytes(f"picture {number}".encode())
+        (folder / "sources" / f"{number:05d}.png").write_bytes(picture(number))
     return {
         "name": "bench",
         "sources": str(folder / "sources"),

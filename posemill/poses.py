@@ -1,17 +1,18 @@
-"""Poses: the keypoints of the people in a picture, and the file formats they travel in.
+"""Poses: the keypoints of the people in a picture, and OpenPose's JSON, in which they travel; coco.py reads COCO.
 
 Two orders of body keypoints matter. OpenPose's, which everything here uses, names the person's right
 side first and adds a neck; COCO's names the left side first and has none.
 """
 
+import json
 import math
-from collections import defaultdict
-from collections.abc import Container, Iterator
-from typing import Annotated, Any
+from collections.abc import Container
+from typing import Annotated, Any, cast
 
 import msgspec
 
 from posemill.errors import BadInput
+from posemill.size_limits import LIMIT_PIXELS, why_unusable_size
 
 Keypoint = tuple[float, float, float]  # x and y as shares of the canvas, score 0..1
 Keypoints = tuple[Keypoint | None, ...]  # None: not found
@@ -47,6 +48,12 @@ class Person(msgspec.Struct, frozen=True, kw_only=True):
     hand_left: Keypoints | None = None  # 21; None: not looked for or not found
     hand_right: Keypoints | None = None
     face: Keypoints | None = None  # OpenPose's face network leaves out what it does not find
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether any keypoint was found."""
+        parts = (self.body, self.hand_left or (), self.hand_right or (), self.face or ())
+        return any(keypoint is not None for part in parts for keypoint in part)
 
     @property
     def score(self) -> float:
@@ -107,15 +114,10 @@ def _flatten(keypoints: Keypoints, width: int, height: int) -> list[float]:
 def from_openpose_json(document: object) -> Pose:
     """The pose in OpenPose's JSON, its body in BODY_18 or BODY_25, in pixels or in shares of the canvas.
 
-    ControlNet tools write either; a file whose every coordinate lies within -1..2 holds shares.
+    ControlNet tools write either; a file whose every coordinate lies within -1..2 holds shares. Who has no keypoint is
+    no person. Raises PoseFormatError.
     """
-    try:
-        parsed = msgspec.convert(document, _OpenposeFile)
-    except msgspec.ValidationError as error:
-        raise PoseFormatError(
-            f"not OpenPose JSON: {error}; needed are 'people', each with 'pose_keypoints_2d', and"
-            " 'canvas_width' and 'canvas_height' in pixels"
-        ) from error
+    parsed = _parsed(document)
     width, height = parsed.canvas_width, parsed.canvas_height
     people = tuple(_person(person, f"people[{index}]") for index, person in enumerate(parsed.people))
     if not all(_within_reach(person) for person in people):
@@ -126,7 +128,49 @@ def from_openpose_json(document: object) -> Pose:
                 f"people[{index}] has a keypoint more than a whole canvas outside the canvas of"
                 f" {width}x{height} pixels; check canvas_width and canvas_height"
             )
-    return Pose(width=width, height=height, people=people)
+    return Pose(width=width, height=height, people=tuple(person for person in people if person.is_seen))
+
+
+def checked_openpose_json(document: object, *, limit_pixels: float = LIMIT_PIXELS) -> dict[str, Any]:
+    """What of a document from outside is OpenPose's JSON, known to be drawable. Raises PoseFormatError.
+
+    A text is read as JSON; a list of one frame is that frame.
+    """
+    frame = _one_frame(json_in(document) if isinstance(document, str | bytes) else document)
+    pose = from_openpose_json(frame)
+    if unusable := why_unusable_size(pose.width, pose.height, limit_pixels):
+        raise PoseFormatError(f"the canvas {unusable}")
+    return cast(dict[str, Any], msgspec.to_builtins(_parsed(frame)))
+
+
+def json_in(content: str | bytes) -> Any:
+    """The JSON in a text, or in the bytes of a file. Raises PoseFormatError."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise PoseFormatError(f"not JSON ({error})") from error
+
+
+def _one_frame(document: object) -> object:
+    if not isinstance(document, list):
+        return document
+    if any(isinstance(entry, dict) and "image_id" in entry for entry in document[:1]):
+        raise PoseFormatError(
+            "a list of COCO results, which say neither sizes nor names; give the annotations file, with its 'images'"
+        )
+    if len(document) != 1:
+        raise PoseFormatError(f"a list of {len(document)} frames; give each a file or row of its own")
+    return document[0]
+
+
+def _parsed(document: object) -> _OpenposeFile:
+    try:
+        return msgspec.convert(document, _OpenposeFile)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise PoseFormatError(
+            f"not OpenPose JSON: {error}; needed are 'people', each with 'pose_keypoints_2d', and"
+            " 'canvas_width' and 'canvas_height' in pixels"
+        ) from error
 
 
 def _person(person: _OpenposePerson, place: str) -> Person:
@@ -173,57 +217,6 @@ def _to_shares(person: Person, width: int, height: int) -> Person:
 
 def _divide(keypoints: Keypoints, width: int, height: int) -> Keypoints:
     return tuple(point and (point[0] / width, point[1] / height, point[2]) for point in keypoints)
-
-
-class _CocoImage(msgspec.Struct):
-    id: int | str
-    width: _Side
-    height: _Side
-    file_name: str | None = None
-
-
-class _CocoAnnotation(msgspec.Struct):
-    image_id: int | str
-    keypoints: list[float] = []
-    iscrowd: int = 0
-
-
-class _CocoFile(msgspec.Struct):
-    images: list[_CocoImage]
-    annotations: list[_CocoAnnotation]
-
-
-def poses_from_coco(document: object) -> Iterator[tuple[str, Pose]]:
-    """Each image's file name (its id where it has none) and pose, from a COCO person-keypoints file.
-
-    Crowds are left out; an image without annotated people gives a pose without people. A keypoint that
-    is hidden but labelled (visibility 1) counts as found.
-    """
-    try:
-        parsed = msgspec.convert(document, _CocoFile)
-    except msgspec.ValidationError as error:
-        raise PoseFormatError(f"not a COCO keypoints file: {error}") from error
-    annotated = defaultdict(list)
-    for annotation in parsed.annotations:
-        if not annotation.iscrowd and any(annotation.keypoints[2::3]):
-            annotated[annotation.image_id].append(annotation)
-    for image in parsed.images:
-        people = tuple(_person_from_coco(annotation, image) for annotation in annotated[image.id])
-        yield image.file_name or str(image.id), Pose(width=image.width, height=image.height, people=people)
-
-
-def _person_from_coco(annotation: _CocoAnnotation, image: _CocoImage) -> Person:
-    place = f"annotation of image {image.id}"
-    labelled = _unflatten(annotation.keypoints, place, "keypoints", counts=(len(COCO_KEYPOINTS),)) or ()
-    found = dict(zip(COCO_KEYPOINTS, labelled, strict=True))
-    found["neck"] = _between(found["left_shoulder"], found["right_shoulder"])
-    return Person(body=_divide(tuple(found[name] for name in BODY_KEYPOINTS), image.width, image.height))
-
-
-def _between(left: Keypoint | None, right: Keypoint | None) -> Keypoint | None:
-    if left is None or right is None:
-        return None
-    return ((left[0] + right[0]) / 2, (left[1] + right[1]) / 2, min(left[2], right[2]))
 
 
 def to_coco_keypoints(person: Person, width: int, height: int) -> list[float]:

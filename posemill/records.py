@@ -85,6 +85,14 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return (self.detect, *self.more_detect)
 
 
+class SkippedFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Files and folders that a scan for sources passed over for one reason."""
+
+    reason: str  # a stable word; docs/recipes.md has them
+    count: int  # a folder that was not entered counts once
+    first: str  # the name of the first one
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Totals of a finished plan. Written last: a run without it is still being submitted."""
 
@@ -93,6 +101,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     refused_rows: int
     detect_batches: int
     generate_batches: int
+    skipped: tuple[SkippedFiles, ...] = ()  # of the sources' folder or prefix
 
     def batches(self, stage: Stage) -> int:
         return self.detect_batches if stage is Stage.DETECT else self.generate_batches

@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     resend_seconds: float = Field(default=20.0, gt=0)  # a message unclaimed that long, with the queue short, is lost
     allowed_hosts: str = ""  # from which sources may be read by URL; comma-separated, .example.org for subdomains
     model_folders: str = ""  # below which workers may load local models; colon-separated, empty: anywhere
+    source_folders: str = ""  # below which a manifest may name files, beside its own folder; colon-separated
     worker_threads: int = Field(default=3, ge=1)  # one computes, the others load and save
     device: str = "auto"  # auto, cpu, mps, cuda or cuda:N
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import msgspec
 
-from posemill.errors import BadInput, RowError
+from posemill.errors import RowError
 from posemill.identity import digest, sha256
 from posemill.names import source_key
 from posemill.records import Source
 from posemill.storage import Store
 from producer.rows import Candidate, Row
+from producer.source_files import UnreadableFile, read_picture
 
 THREADS = 8
 LOOK_AHEAD = 64  # rows that wait for the first of them to be read
-LIMIT_BYTES = 200_000_000  # of one picture file
 REMEMBERED = 100_000  # files of late, so that rows that name one again share it
 
 
@@ -54,7 +54,7 @@ class Intake:
         if candidate.path in self._met:
             self._met.move_to_end(candidate.path)
             return self._met[candidate.path]
-        future = pool.submit(self._read, candidate.name, candidate.path)
+        future = pool.submit(self._read, candidate.name, candidate.path, candidate.folders)
         self._met[candidate.path] = future
         if len(self._met) > REMEMBERED:
             self._met.popitem(last=False)
@@ -65,29 +65,20 @@ class Intake:
             return Taken(row=row, source=begun, error=row.error)
         try:
             source = begun.result()
-        except _Unreadable as error:
+        except UnreadableFile as error:
             return Taken(row=row, error=RowError(str(error), place=row.place))
         candidate = row.source or row.control
         if candidate and candidate.path and candidate.path in self._met:
             self._met[candidate.path] = source  # a future is ten times as large
         return Taken(row=row, source=source)
 
-    def _read(self, name: str, path: Path) -> Source:
-        try:
-            if path.stat().st_size > LIMIT_BYTES:
-                raise _Unreadable(f"{path} is larger than {LIMIT_BYTES} bytes")
-            content = path.read_bytes()
-        except OSError as error:
-            raise _Unreadable(f"{path} cannot be read ({error.strerror})") from error
+    def _read(self, name: str, path: Path, folders: tuple[Path, ...]) -> Source:
+        content = read_picture(path, folders)
         content_sha256 = sha256(content)
         key = source_key(content_sha256)
         if self._store.head(key) is None:
             self._store.put_if_absent(key, content)
         return Source(name=name, identity=content_sha256, key=key)
-
-
-class _Unreadable(BadInput):
-    """A file that no row can use; several rows may name it."""
 
 
 def _ready(candidate: Candidate) -> Source:

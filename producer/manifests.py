@@ -2,7 +2,6 @@
 
 import csv
 import itertools
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,13 +122,3 @@ def _read_parquet(path: Path) -> Iterator[ManifestRow]:
                 yield ManifestRow(place=f"{path.name}:{number}", values=known)
     except (pyarrow.ArrowException, ValueError) as error:
         raise RecipeError(f"{path}: not a parquet file ({error})") from error
-
-
-def read_json(path: Path) -> Any:
-    """A whole JSON file. Raises RecipeError."""
-    try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise RecipeError(f"{path}: not JSON ({error})") from error

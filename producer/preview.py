@@ -1,17 +1,19 @@
 """A preview: the control images of a recipe's first sources, made on this machine and shown beside them."""
 
 import itertools
+import math
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from posemill.errors import RecipeError, RunFault
+from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault, TransientError
+from posemill.pictures import SUFFIXES as PICTURES
+from posemill.pictures import PictureError, decode_picture
 from posemill.preview import MADE, RUN, SOURCES, PreviewControl
 from posemill.records import Run, Source, decode_lines, encode
 from posemill.settings import Settings
@@ -20,8 +22,10 @@ from posemill.web import fetch
 from producer.lettering import counted
 from producer.recipe import parse_recipe, read_recipe, recipe_folder
 from producer.resolving import resolve
-from producer.rows import Candidate
+from producer.rows import Candidate, Row
+from producer.scanning import SkippedTally
 from producer.sheet_picture import Cell, CellRow, draw_sheet
+from producer.source_files import read_picture
 from producer.submission import rows_of
 
 SHEET = "contact_sheet.png"
@@ -45,7 +49,7 @@ def preview(
     overrides: tuple[str, ...] = (),
     settings: Settings | None = None,
 ) -> Preview:
-    """Make the control images of the first `count` sources that can be read, in a process with the workers' libraries.
+    """Make the control images of the first `count` sources, in a process with the workers' libraries.
 
     Redis is not needed, storage for s3:// sources alone. Raises RecipeError and RunFault.
     """
@@ -55,14 +59,14 @@ def preview(
     run = resolve(checked, values, "preview")
     _clear(destination)
     store = open_store(settings.store) if settings.store else None
-    rows = rows_of(checked, recipe_folder(recipe), store, settings.hosts)
-    candidates = (row.source for row in rows if row.source and not row.error)
-    sources = list(_taken(itertools.islice(candidates, count), destination, store, settings))
-    if not sources:
+    rows = rows_of(checked, recipe_folder(recipe), store, settings, SkippedTally())
+    shown = list(itertools.islice((row for row in rows if row.source or row.error), count))
+    if not shown:
         raise RecipeError("sources: none needs a control image made")
-    controls = _made(run, sources, destination)
-    sheet = _draw(destination, sources, controls, title=f"Preview of {run.name}")
-    names = [source.name for source in sources]
+    taken = [_taken(number, row, destination, store, settings) for number, row in enumerate(shown)]
+    controls = _made(run, taken, destination)
+    sheet = _draw(destination, taken, controls, title=f"Preview of {run.name}")
+    names = [one.source.name for one in taken]
     return Preview(contact_sheet=str(sheet), sources=names, controls=controls)
 
 
@@ -76,66 +80,89 @@ def _clear(destination: Path) -> None:
     (destination / OURS).write_text("{}\n")
 
 
-def _taken(candidates: Iterator[Candidate], folder: Path, store: Store | None, settings: Settings) -> Iterator[Source]:
-    """The sources' content, as files of the folder."""
-    for number, candidate in enumerate(candidates):
-        key = f"{number:04d}-source{Path(candidate.name).suffix if candidate.pose is None else '.json'}"
-        (folder / key).write_bytes(_content(candidate, store, settings))
-        yield Source(name=candidate.name, identity="", key=key, pose=candidate.pose)
+class _Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """A row's source, whose content is a file of the folder; an empty one where there is an error."""
+
+    source: Source
+    error: PosemillError | None = None
 
 
-def _content(candidate: Candidate, store: Store | None, settings: Settings) -> bytes:
-    if candidate.pose is not None:
-        return msgspec.json.encode(candidate.pose)
-    if candidate.path is not None:
-        return candidate.path.read_bytes()
+def _taken(number: int, row: Row, folder: Path, store: Store | None, settings: Settings) -> _Taken:
+    candidate = row.source or Candidate(name=row.place)
+    suffix = Path(candidate.name).suffix.lower()
+    key = f"{number:04d}-source{suffix if suffix in PICTURES else ''}"
+    source = Source(name=candidate.name, identity="", key=key, pose=candidate.pose)
+    content: bytes = b""
+    error: PosemillError | None = row.error
+    if error is None:
+        content, error = _content(candidate, store, settings)
+    (folder / key).write_bytes(content)
+    return _Taken(source=source, error=error)
+
+
+def _content(candidate: Candidate, store: Store | None, settings: Settings) -> tuple[bytes, PosemillError | None]:
+    """What the candidate names, or why it cannot be read."""
     uri = candidate.uri or ""
-    if not uri.startswith("s3://"):
-        return fetch(uri, settings.hosts)
-    if store is None:
+    if uri.startswith("s3://") and store is None:
         raise RecipeError(f"{uri} can only be read with storage at hand; set POSEMILL_STORE")
-    return store.get_uri(uri)
+    try:
+        if candidate.pose is not None:
+            return msgspec.json.encode(candidate.pose), None
+        if candidate.path is not None:
+            return read_picture(candidate.path, candidate.folders), None
+        return store.get_uri(uri) if store and uri.startswith("s3://") else fetch(uri, settings.hosts), None
+    except (BadInput, NotFound, TransientError) as error:
+        return b"", error
 
 
-def _made(run: Run, sources: list[Source], folder: Path) -> list[PreviewControl]:
+def _made(run: Run, taken: list[_Taken], folder: Path) -> list[PreviewControl]:
     """What the workers' process makes of the sources."""
     (folder / RUN).write_bytes(encode(run))
-    (folder / SOURCES).write_bytes(msgspec.json.Encoder().encode_lines(sources))
+    (folder / SOURCES).write_bytes(msgspec.json.Encoder().encode_lines([one.source for one in taken]))
     command = [sys.executable, "-m", "workers.preview", str(folder.resolve())]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         why = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
         raise RunFault(f"the preview cannot be made: {why[0]}")
-    return list(decode_lines((folder / MADE).read_bytes(), PreviewControl))
+    made = decode_lines((folder / MADE).read_bytes(), PreviewControl)
+    return [_with_reason(control, taken[control.source].error) for control in made]
 
 
-def _draw(folder: Path, sources: list[Source], controls: list[PreviewControl], *, title: str) -> Path:
+def _with_reason(control: PreviewControl, error: PosemillError | None) -> PreviewControl:
+    return msgspec.structs.replace(control, reason=error.code, message=str(error)) if error else control
+
+
+def _draw(folder: Path, taken: list[_Taken], controls: list[PreviewControl], *, title: str) -> Path:
     """A row for each source: itself, then its control images, or why there is none."""
     Image.new("RGB", (256, 256), "#e4e1db").save(folder / NOTHING)
     rows = []
-    for number, source in enumerate(sources):
+    for number, one in enumerate(taken):
         cells = [_cell(folder, control) for control in controls if control.source == number]
-        picture = Cell(path=_shown(folder / (source.key or "")), caption=source.name, note="source")
-        rows.append(CellRow(inputs=(picture,), images=tuple(cells)))
+        rows.append(CellRow(inputs=(_source_cell(folder, one),), images=tuple(cells)))
     rejected = sum(bool(control.reason) for control in controls)
-    subtitle = f"{counted(len(controls) - rejected, 'control image')} of {counted(len(sources), 'source')}"
+    subtitle = f"{counted(len(controls) - rejected, 'control image')} of {counted(len(taken), 'source')}"
     subtitle += f"; {rejected} cannot be made" if rejected else ""
     path = folder / SHEET
     draw_sheet(rows, title=title, subtitle=subtitle, footer="").save(path)
     return path
 
 
+def _source_cell(folder: Path, taken: _Taken) -> Cell:
+    """The source; a grey cell with the reason for one that is no picture."""
+    source, error = taken.source, taken.error
+    if source.pose is not None:
+        return Cell(path=folder / NOTHING, caption=source.name, note="a pose")
+    path = folder / str(source.key)
+    try:
+        if error is None:
+            decode_picture(path.read_bytes(), largest_aspect=math.inf)
+            return Cell(path=path, caption=source.name, note="source")
+    except PictureError as unusable:
+        error = unusable
+    return Cell(path=folder / NOTHING, caption=f"{source.name}: {error}", note=error.code)
+
+
 def _cell(folder: Path, control: PreviewControl) -> Cell:
     if control.reason:
         return Cell(path=folder / NOTHING, caption=f"{control.kind}: {control.reason}", note=control.message)
     return Cell(path=folder / control.file, caption=control.kind, note=control.detector)
-
-
-def _shown(path: Path) -> Path:
-    """The picture, or what stands for a source that is none."""
-    try:
-        with Image.open(path) as picture:
-            picture.verify()
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError):
-        return path.with_name(NOTHING)
-    return path

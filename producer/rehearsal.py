@@ -9,13 +9,15 @@ import msgspec
 from posemill.errors import RowError
 from posemill.identity import digest, sha256
 from posemill.names import Stage
-from posemill.records import Item, RefusedRow, Run, Source
+from posemill.records import Item, RefusedRow, Run, SkippedFiles, Source
 from posemill.settings import Settings
 from posemill.storage import open_store
 from producer.planning import Expander
 from producer.recipe import parse_recipe, read_recipe, recipe_folder
 from producer.resolving import resolve
 from producer.rows import Candidate, Row
+from producer.scanning import SkippedTally
+from producer.source_files import UnreadableFile, read_picture, require_picture
 from producer.submission import rows_of
 
 SHOWN = 5  # items and refused rows
@@ -31,6 +33,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     refused_rows: int
     first_items: list[Item]
     first_refused: list[RefusedRow]
+    skipped: tuple[SkippedFiles, ...] = ()
 
     @property
     def messages(self) -> int:
@@ -46,7 +49,9 @@ def rehearse(
     settings = settings or Settings()
     store = open_store(settings.store) if checked.sources.startswith("s3://") else None
     run = resolve(checked, values, "dry-run")
-    return _count(rows_of(checked, recipe_folder(recipe), store, settings.hosts), Expander(checked, run), run)
+    skipped = SkippedTally()
+    rows = rows_of(checked, recipe_folder(recipe), store, settings, skipped)
+    return msgspec.structs.replace(_count(rows, Expander(checked, run), run), skipped=skipped.found())
 
 
 def _count(rows: Iterator[Row], expander: Expander, run: Run) -> Rehearsal:
@@ -88,14 +93,14 @@ def _count_row(row: Row, expander: Expander, sources: dict[str, int], first_item
 def _require_readable(candidate: Candidate, place: str) -> None:
     try:
         if candidate.path:
-            candidate.path.open("rb").close()
-    except OSError as error:
-        raise RowError(f"{candidate.path} cannot be read ({error.strerror})", place=place) from error
+            require_picture(candidate.path, candidate.folders)
+    except UnreadableFile as error:
+        raise RowError(str(error), place=place) from error
 
 
 def _source(candidate: Candidate) -> Source:
     if candidate.path:
-        return Source(name=candidate.name, identity=sha256(candidate.path.read_bytes()))
+        return Source(name=candidate.name, identity=sha256(read_picture(candidate.path, candidate.folders)))
     if candidate.uri:
         return Source(name=candidate.name, identity=f"{candidate.uri}#{candidate.etag}".rstrip("#"))
     return Source(name=candidate.name, identity=digest("pose", candidate.pose))

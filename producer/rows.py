@@ -7,9 +7,9 @@ from typing import Any
 
 import msgspec
 
-from posemill.errors import BadInput, RecipeError, RowError
+from posemill.errors import BadInput, RowError
 from posemill.web import require_allowed
-from producer.manifests import ManifestRow, read_json
+from producer.manifests import ManifestRow
 
 SOURCE_COLUMNS = ("source", "control_image", "pose")
 ROW_COLUMNS = frozenset((*SOURCE_COLUMNS, "prompt", "negative_prompt", "seed"))
@@ -22,9 +22,11 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     path: Path | None = None
+    folders: tuple[Path, ...] = ()  # below one of which path must lie; none: anywhere
     uri: str | None = None
     etag: str = ""
-    pose: dict[str, Any] | None = None
+    pose: Any = None  # OpenPose JSON as a row has it; sources.py checks it, and makes one of a path or text
+    is_pose: bool = False  # the path or URI is that of a pose file
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,17 +71,15 @@ def _checked(row: ManifestRow, folder: Path, allowed_hosts: Sequence[str]) -> Ro
 
 
 def _candidate(column: str, value: Any, folder: Path, place: str, allowed_hosts: Sequence[str]) -> Candidate:
-    if column == "pose" and isinstance(value, dict):
+    is_pose = column == "pose"
+    if is_pose and (not isinstance(value, str) or value.lstrip()[:1] in ("{", "[")):
         return Candidate(name=place, pose=value)
     where = f"{place}, column {column}"
     if not isinstance(value, str) or (not value.isprintable() and CONTROL_CHARACTERS.search(value)):
         raise RowError("an address is text without control characters", place=where)
     if "://" in value:
-        return _remote(value, where, allowed_hosts)
-    path = folder / expanded(value)
-    if column == "pose":
-        return Candidate(name=value, pose=_pose_in(path, where))
-    return Candidate(name=value, path=path)
+        return msgspec.structs.replace(_remote(value, where, allowed_hosts), is_pose=is_pose)
+    return Candidate(name=value, path=folder / expanded(value), is_pose=is_pose)
 
 
 def _remote(value: str, place: str, allowed_hosts: Sequence[str]) -> Candidate:
@@ -92,13 +92,6 @@ def _remote(value: str, place: str, allowed_hosts: Sequence[str]) -> Candidate:
     except BadInput as error:
         raise RowError(str(error), place=place) from error
     return Candidate(name=value, uri=value)
-
-
-def _pose_in(path: Path, place: str) -> Any:
-    try:
-        return read_json(path)
-    except RecipeError as error:
-        raise RowError(str(error), place=place) from error
 
 
 def _text(values: dict[str, Any], column: str, place: str) -> str | None:

@@ -1,7 +1,7 @@
 """Submits a recipe: the one way by which a run comes into being. Safe to repeat with the same run id."""
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from producer.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.resolving import checked_run_id, new_run_id, resolve
 from producer.rows import Row
 from producer.runs import RunHandle
+from producer.scanning import SkippedTally
 from producer.sources import find_rows
 from producer.streaming import in_order
 
@@ -56,9 +57,10 @@ def submit(
     require_conditional_writes(store)
     run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
     if store.head(RunKeys(run_id).sealed) is None:
-        rows = rows_of(checked, recipe_folder(recipe), store, settings.hosts)
+        skipped = SkippedTally()
+        rows = rows_of(checked, recipe_folder(recipe), store, settings, skipped)
         run = _begin(store, resolve(checked, values, run_id))
-        _write_plan(store, checked, run, rows, strict=strict, progress=progress)
+        _write_plan(store, checked, run, rows, skipped, strict=strict, progress=progress)
     else:
         _require_same(read_run(store, run_id), resolve(checked, values, run_id))
     open_run(store, ledger, run_id, settings)
@@ -76,21 +78,26 @@ def open_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> N
         app.close()
 
 
-def peeked(rows: Iterator[Row], sources: str) -> Iterator[Row]:
+def peeked(rows: Iterator[Row], sources: str, skipped: SkippedTally) -> Iterator[Row]:
     """The same rows; raises RecipeError when there is none."""
     first = next(rows, None)
     if first is None:
-        raise RecipeError(f"sources: nothing to read in {sources!r}")
+        passed_over = ", ".join(f"{one.count} {one.reason} ({one.first})" for one in skipped.found())
+        raise RecipeError(
+            f"sources: nothing to read in {sources!r}" + (f"; skipped: {passed_over}" * bool(passed_over))
+        )
     return itertools.chain([first], rows)
 
 
-def rows_of(recipe: Recipe, folder: Path, store: Store | None, allowed_hosts: Sequence[str]) -> Iterator[Row]:
+def rows_of(
+    recipe: Recipe, folder: Path, store: Store | None, settings: Settings, skipped: SkippedTally
+) -> Iterator[Row]:
     """The recipe's rows, at least one; prompts are checked before anything is read."""
     for prompt in recipe.prompts:
         parse_template(prompt)
     poses = any(detector.detector == "keypoints" for detector in (recipe.detect, *recipe.controls))
-    found = find_rows(recipe.sources, folder, poses=poses, store=store, allowed_hosts=allowed_hosts)
-    return peeked(found, recipe.sources)
+    found = find_rows(recipe.sources, folder, settings, poses=poses, store=store, skipped=skipped)
+    return peeked(found, recipe.sources, skipped)
 
 
 def _begin(store: Store, run: Run) -> Run:
@@ -109,7 +116,14 @@ def _require_same(stored: Run, wanted: Run) -> None:
 
 
 def _write_plan(
-    store: Store, recipe: Recipe, run: Run, rows: Iterator[Row], *, strict: bool, progress: Progress | None
+    store: Store,
+    recipe: Recipe,
+    run: Run,
+    rows: Iterator[Row],
+    skipped: SkippedTally,
+    *,
+    strict: bool,
+    progress: Progress | None,
 ) -> None:
     """Plan row by row, write shards as they fill, and seal the plan last."""
     planner, refused = Planner(run), _RefusedRows(store, run.id)
@@ -118,7 +132,8 @@ def _write_plan(
         if progress:
             progress(planner.plan())
     refused.flush()
-    store.put_if_absent(RunKeys(run.id).sealed, encode(planner.plan()), content_type="application/json")
+    plan = msgspec.structs.replace(planner.plan(), skipped=skipped.found())
+    store.put_if_absent(RunKeys(run.id).sealed, encode(plan), content_type="application/json")
 
 
 def _shards(

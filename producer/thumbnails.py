@@ -1,10 +1,12 @@
-"""Pictures of any kind brought to RGB, and to the size in which a contact sheet shows them."""
+"""Pictures of any kind brought to the size in which a contact sheet shows them."""
 
+import math
 from pathlib import Path
 
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from posemill.errors import BadInput
+from posemill.pictures import PictureError, decode_picture
 
 WIDEST = 2.0  # width to height; what is wider is fitted into a frame of this shape
 
@@ -12,23 +14,10 @@ WIDEST = 2.0  # width to height; what is wider is fitted into a frame of this sh
 def thumbnail(path: Path, *, height: int) -> Image.Image:
     """An RGB picture `height` pixels high, less when it is very wide; small ones are enlarged smoothly."""
     try:
-        with Image.open(path) as picture:
-            picture.draft("RGB", (2 * height, 2 * height))  # lets JPEG skip detail that would be thrown away
-            upright = upright_rgb(picture)
-            return upright.resize(_size(upright.size, height), Image.Resampling.LANCZOS)
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        picture = decode_picture(path.read_bytes(), largest_aspect=math.inf, draft=(2 * height, 2 * height))
+    except (OSError, PictureError) as error:
         raise BadInput(f"{path} cannot be shown on the contact sheet ({error}); write it again") from error
-
-
-def upright_rgb(picture: Image.Image) -> Image.Image:
-    """The picture turned upright; transparent parts turn white, 16-bit greys are divided by 257."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I"):  # plain convert() would clip at 255
-        return picture.convert("I").point(lambda grey: grey / 257).convert("L").convert("RGB")
-    if picture.has_transparency_data:
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
-    return picture.convert("RGB")
+    return picture.resize(_size(picture.size, height), Image.Resampling.LANCZOS)
 
 
 def _size(size: tuple[int, int], height: int) -> tuple[int, int]:

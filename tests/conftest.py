@@ -37,10 +37,11 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServi
 
 
 @pytest.fixture(scope="session")
-def _environment(services: EmbeddedServices) -> Iterator[None]:
-    """boto3's variables for this process and the workers it starts."""
+def _environment(services: EmbeddedServices, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """boto3's variables for this process and the workers it starts; manifests may name the tests' pictures."""
     before = dict(os.environ)
     os.environ.update(services.environment())
+    os.environ["POSEMILL_SOURCE_FOLDERS"] = f"{PHOTOS}:{tmp_path_factory.getbasetemp()}"
     yield
     os.environ.clear()
     os.environ.update(before)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from posemill.pictures import decode_picture
 from posemill.records import Item, SourceResult, StoredObject
 from posemill.storage import Store, get_unchanged
 from workers.detect import read_source
-from workers.pictures import decode_picture
 
 Named = tuple[str, Image.Image]
 """A control image with the key or address that it was read from."""
@@ -42,5 +42,5 @@ class ControlImages:
         name = item.control.key or item.control.uri or ""
         if name not in self._read:
             content = read_source(self._store, item.control, self._allowed_hosts)
-            self._read[name] = decode_picture(content, limit_pixels=self._limit_pixels)
+            self._read[name] = decode_picture(content, limit_pixels=self._limit_pixels, over="black")
         return name, self._read[name]

@@ -36,9 +36,20 @@ class Detector(Protocol):
 class EachPicture:
     """A detector that makes a control image of one picture at a time."""
 
-    def __init__(self, make: Callable[[Image.Image], Image.Image], *, reason: str, least_contrast: int = 1) -> None:
-        """`reason` is why a control image in which all is alike, but for less than `least_contrast`, is rejected."""
+    def __init__(
+        self,
+        make: Callable[[Image.Image], Image.Image],
+        *,
+        reason: str,
+        least_contrast: int = 1,
+        ready_made: bool = False,
+    ) -> None:
+        """`reason` is why a control image in which all is alike, but for less than `least_contrast`, is rejected.
+
+        `ready_made`: the pictures are control images, whose transparent parts show nothing.
+        """
         self.make = make
+        self._ready_made = ready_made
         self._reason = reason
         self._least_contrast = least_contrast
 
@@ -46,9 +57,10 @@ class EachPicture:
         return each_alone(self._detection, sources)
 
     def _detection(self, source: Content) -> Detection:
-        control = self.make(source.picture)
+        picture = source.control_image if self._ready_made else source.picture
+        control = self.make(picture)
         reason = self._reason if contrast(control) < self._least_contrast else ""
-        return Detection(control=control, source_size=source.picture.size, reason=reason)
+        return Detection(control=control, source_size=picture.size, reason=reason)
 
 
 def contrast(picture: Image.Image) -> int:

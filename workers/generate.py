@@ -16,6 +16,7 @@ from posemill.errors import BadInput, NotFound, OutOfMemory, PosemillError
 from posemill.identity import sha256
 from posemill.names import RunKeys, Stage
 from posemill.perceptual import perceptual_hash
+from posemill.pictures import is_black
 from posemill.records import BatchRecord, Item, ItemResult, Outcome, Run, SourceResult
 from posemill.settings import Settings
 from posemill.shapes import fitted
@@ -34,7 +35,6 @@ from workers.webps import encode_webp
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("diffusers", "transformers", "torch", "accelerate", "xformers", "numpy", "Pillow")
-BLACK = 2 / 255  # no pixel brighter: the picture is black
 UPLOADS = 8  # side by side, for each batch
 
 
@@ -156,13 +156,13 @@ class GenerateWork:
     def _save_item(self, run: Run, entry: Wanted, made_with: dict[str, Any]) -> ItemResult:
         item, pixels = entry.item, entry.pixels
         assert pixels is not None
-        reason = unusable(pixels, unsafe=entry.unsafe)
-        if reason:
+        picture = picture_of(pixels)
+        reason = unusable(picture, unsafe=entry.unsafe)
+        if picture is None or reason:
             outcome = Outcome.REJECTED if reason == "unsafe" else Outcome.FAILED
             return _without_image(item, outcome, reason, UNUSABLE[reason], entry.source)
         detector = entry.source.detector if entry.source else ""
         texts = image_texts(item, run.generate, entry.size, {**made_with, "detector": detector})
-        picture = to_image(pixels)
         content = self._encode(run, picture, texts)
         key = RunKeys(run.id).image(item.id, run.image_format)
         image, created = self._store.put_if_absent(key, content, content_type=f"image/{run.image_format}")
@@ -201,13 +201,18 @@ UNUSABLE = {
 }
 
 
-def unusable(pixels: NDArray[np.float32], *, unsafe: bool = False) -> str:
-    """Why a picture must not count as done, or nothing."""
+def picture_of(pixels: NDArray[np.float32]) -> Image.Image | None:
+    """The 8-bit picture; None where a value is not a number."""
+    return to_image(pixels) if np.isfinite(pixels).all() else None
+
+
+def unusable(picture: Image.Image | None, *, unsafe: bool = False) -> str:
+    """Why a picture must not count as done, or nothing; None: its values are not numbers."""
     if unsafe:
         return "unsafe"
-    if not np.isfinite(pixels).all():
+    if picture is None:
         return "nan"
-    return "black" if pixels.max() < BLACK else ""
+    return "black" if is_black(picture) else ""
 
 
 def _load_controls(run: Run, entry: Wanted, images: ControlImages) -> None:

@@ -145,6 +145,8 @@ def _rehearse(recipe: str, overrides: tuple[str, ...], *, as_json: bool) -> None
     print_table("", ["item", "source", "seed", "prompt", "negative prompt"], rows)
     for refused in found.first_refused:
         click.echo(f"refused: {refused.message}")
+    for skipped in found.skipped:
+        click.echo(f"skipped: {skipped.count} {skipped.reason} (first: {skipped.first})")
 
 
 def _handle(run_id: str) -> "RunHandle":

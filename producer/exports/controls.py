@@ -1,20 +1,22 @@
 """A sample's control image as its dataset shows it: of the image's shape, as the ControlNet saw it."""
 
 import io
+import math
 from pathlib import Path
 
 import msgspec
 from PIL import Image
 
 from posemill.identity import digest, sha256
+from posemill.pictures import decode_picture, is_plain_png
 from posemill.settings import Settings
 from posemill.shapes import Size, fitted
 from posemill.storage import Store, get_unchanged
 from posemill.web import fetch
 from producer.exports.keeping import Kept
 from producer.exports.samples import Sample
-from producer.thumbnails import upright_rgb
 
+DRAWN = "controls/"  # where the detect stage keeps what it has drawn
 KEPT = 32  # control images in memory; neighbours in a run share theirs
 
 
@@ -30,7 +32,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
 
 def control_name(address: str) -> str:
     """A file name: the content digest of a drawn control image, or one of a ready-made one's address."""
-    return Path(address).stem if address.startswith("controls/") else digest("control image", address)
+    return Path(address).stem if address.startswith(DRAWN) else digest("control image", address)
 
 
 class ControlImages:
@@ -53,18 +55,23 @@ class ControlImages:
 
 
 def fitted_control(content: bytes, address: str, size: Size) -> Control:
-    """The picture as PNG; untouched where it is a PNG of the image's shape, else brought to the image's size."""
-    opened = Image.open(io.BytesIO(content))
-    name, drawn_size = control_name(address), opened.size
-    if opened.format == "PNG" and opened.mode == "RGB" and drawn_size[0] * size[1] == drawn_size[1] * size[0]:
+    """The picture as PNG; untouched where it is a plain PNG of the image's shape, else brought to the image's size."""
+    ours = address.startswith(DRAWN)
+    picture = Image.open(io.BytesIO(content)) if ours else _ready_made(content)
+    name, drawn_size = control_name(address), picture.size
+    if (ours or is_plain_png(content)) and drawn_size[0] * size[1] == drawn_size[1] * size[0]:
         return Control(name=name, png=content, sha256=sha256(content), size=drawn_size, drawn_size=drawn_size)
-    picture = upright_rgb(opened)
     png = io.BytesIO()
-    fitted(picture, size).resize(size, Image.Resampling.LANCZOS).save(png, "PNG")
+    fitted(picture.convert("RGB"), size).resize(size, Image.Resampling.LANCZOS).save(png, "PNG")
     fitted_name = f"{name}-{size[0]}x{size[1]}"
     return Control(
         name=fitted_name, png=png.getvalue(), sha256=sha256(png.getvalue()), size=size, drawn_size=picture.size
     )
+
+
+def _ready_made(content: bytes) -> Image.Image:
+    """As the generate stage saw it, whose limits it has passed."""
+    return decode_picture(content, limit_pixels=math.inf, largest_aspect=math.inf, over="black")
 
 
 def read_address(store: Store, address: str) -> bytes:

@@ -9,6 +9,7 @@ from posemill.errors import BadInput
 from posemill.identity import sha256
 from posemill.names import RunKeys, Stage
 from posemill.perceptual import perceptual_hash
+from posemill.pictures import PictureError, decode_picture, is_black
 from posemill.records import Run, Source, decode_rows
 from posemill.storage import Store, get_unchanged
 from producer.exports.controls import Control, ControlImages, read_address
@@ -16,12 +17,10 @@ from producer.exports.keeping import Kept
 from producer.exports.keypoints import PlacedPose, placed
 from producer.exports.options import ImageFormat, Options
 from producer.exports.samples import Sample
-from producer.thumbnails import upright_rgb
 
 KEPT_SHARDS = 4  # of the detect plan, for source images
 KEPT_POSES = 32  # neighbours in a run share theirs
 PNG = b"\x89PNG"
-BLACK = 2  # no pixel brighter, of 255: the picture is black, as the generate stage judges it
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,9 +79,9 @@ class Maker:
         if known and keep:
             return stored, known
         picture = Image.open(io.BytesIO(stored))
-        grey = picture.convert("L")
-        _require_light(grey, sample)
-        return stored if keep else encoded(picture, self._options), known or perceptual_hash(grey)
+        if is_black(picture):
+            raise BadInput(f"item {sample.item.id}: the image is black, though its record says done")
+        return stored if keep else encoded(picture, self._options), known or perceptual_hash(picture)
 
     def _pose(self, sample: Sample, control: Control) -> PlacedPose | None:
         if not sample.source or not sample.source.pose:
@@ -96,10 +95,12 @@ class Maker:
         source = planned_source(self._store, self._run, sample, self._plans)
         if source is None or source.pose is not None:
             return None
-        picture = Image.open(io.BytesIO(read_address(self._store, source.key or source.uri or "")))
-        if picture.width * picture.height > self._run.detect.limit_pixels:
-            raise BadInput(f"{source.name} has {picture.width}x{picture.height} pixels, over the run's limit_pixels")
-        return encoded(upright_rgb(picture), self._options)
+        content = read_address(self._store, source.key or source.uri or "")
+        try:
+            picture = decode_picture(content, limit_pixels=self._run.detect.limit_pixels)
+        except PictureError as error:
+            raise BadInput(f"item {sample.item.id}: {source.name}: {error}") from error
+        return encoded(picture, self._options)
 
 
 def planned_source(store: Store, run: Run, sample: Sample, plans: Kept[bytes]) -> Source | None:
@@ -119,9 +120,3 @@ def encoded(picture: Image.Image, options: Options) -> bytes:
     choices = {} if options.image_format is ImageFormat.PNG else {"quality": options.quality}
     picture.convert("RGB").save(buffer, options.image_format.value.upper(), **choices)
     return buffer.getvalue()
-
-
-def _require_light(grey: Image.Image, sample: Sample) -> None:
-    """A black image is refused, whatever its record says."""
-    if grey.point(lambda value: value > BLACK).getbbox() is None:
-        raise BadInput(f"item {sample.item.id}: the image is black, though its record says done")

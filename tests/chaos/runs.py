@@ -11,6 +11,7 @@ from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.supervisor import Child, RestartPolicy, Supervisor
 from producer.checking import check
+from tests.small_pictures import picture
 
 ANY_MODEL = {"base": "nobody/none", "controlnet": "nobody/none"}
 REVISION = {f"{part}_revision": "0" * 40 for part in ("base", "controlnet")}  # looked up nowhere
@@ -20,7 +21,7 @@ def write_sources(folder: Path, number: int) -> Path:
     """Files that the chaos workers' detector takes for pictures."""
     folder.mkdir(parents=True, exist_ok=True)
     for n in range(number):
-        (folder / f"{n:04d}.png").write_bytes(f"picture {n}".encode())
+        (folder / f"{n:04d}.png").write_bytes(picture(n))
     return folder
 
 

@@ -1,6 +1,7 @@
 """Every detector gives what a direct call of its library gives, and says why when there is nothing to give."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +13,14 @@ from PIL import Image
 
 from posemill.controls import DETECTORS
 from posemill.errors import RecipeError, RunFault
+from posemill.pictures import PictureError
 from posemill.specs import DetectSpec
 from tests import drawn_weights
 from workers.annotators import dwpose
 from workers.content import Content
 from workers.detectors import Detection, EachPicture, contrast, load_detector
-from workers.pictures import PictureError
+
+CASES = Path(__file__).parents[1] / "unit" / "cases"
 
 PHOTOGRAPHS = ("astronaut", "camera", "coffee", "chelsea")
 SMALL = {"detect_resolution": 128, "image_resolution": 192}
@@ -243,3 +246,11 @@ def test_a_revision_is_asked_of_the_hub_for_the_file_that_the_card_names(monkeyp
         ("lllyasviel/Annotators", "ControlNetHED.pth", "abc"),
         ("lllyasviel/ControlNet", "annotator/ckpts/dpt_hybrid-midas-501f0c75.pt", "abc"),
     ]
+
+
+def test_a_ready_made_map_is_laid_over_black_and_a_photograph_over_white():
+    transparent, opaque = (Content((CASES / name).read_bytes()) for name in ("transparent.png", "black.png"))
+    as_is = load_detector(DetectSpec(detector="as-is"))
+    first, second = as_is.detect([transparent, opaque])
+    assert same(first.control, second.control)
+    assert transparent.picture.getpixel((0, 0)) == (255, 255, 255)

@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from controlnet_aux.util import resize_image
 from PIL import Image
 
 from posemill.errors import RecipeError, RunFault
+from posemill.pictures import PictureError
 from posemill.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
 from posemill.specs import DetectSpec
 from tests.drawn_weights import write_openpose
@@ -23,7 +25,8 @@ from workers.annotators.posing import without_faint_people
 from workers.body_network import prepare
 from workers.content import Content
 from workers.detectors import load_detector, reject_reason
-from workers.pictures import PictureError
+
+CASES = Path(__file__).parents[1] / "unit" / "cases"
 
 THIN = DetectSpec(detector="openpose-thin")
 QUICK = DetectSpec(detector="openpose-thin", detect_resolution=256)  # a third of the time, the same network
@@ -374,3 +377,27 @@ def test_poses_are_read_without_numpy_or_pillow():
     heavy = "{'torch', 'numpy', 'PIL'} & set(sys.modules)"
     code = f"import sys, posemill.poses; sys.exit(str({heavy}) if {heavy} else 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("file", ["zero_conf.json", "outside"])
+def test_a_pose_of_which_nothing_is_drawn_has_no_person(file):
+    if file == "outside":
+        points = tuple((1.5, 1.5, 1.0) for _ in BODY_KEYPOINTS)
+        content = json.dumps(to_openpose_json(Pose(width=512, height=512, people=(Person(body=points),)))).encode()
+    else:
+        content = (CASES / file).read_bytes()
+    detection = one(load_detector(KEYPOINTS), content)
+    assert detection.pose.people == ()
+    assert reject_reason(detection.pose, min_people=1, max_people=None) == "no_person"
+
+
+@pytest.mark.parametrize("file", ["ribbon.json", "null.json", "coco_bool_crowd.json"])
+def test_a_worker_refuses_what_the_door_refuses(file):
+    with pytest.raises(PoseFormatError):
+        one(load_detector(KEYPOINTS), (CASES / file).read_bytes())
+
+
+def test_a_list_of_one_frame_is_drawn_as_the_frame():
+    frame, listed = (one(load_detector(KEYPOINTS), (CASES / name).read_bytes()) for name in ("good.json", "list.json"))
+    assert frame.control.tobytes() == listed.control.tobytes()
+    assert len(frame.pose.people) == 1

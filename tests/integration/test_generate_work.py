@@ -1,6 +1,7 @@
 """The generate stage around its pipeline, in real storage: what counts as done and what is written."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,8 +17,11 @@ from posemill.specs import GenerateSpec
 from posemill.storage import Store
 from tests.planned import make_run
 from workers.calls import Call, Pictures
+from workers.control_images import ControlImages
 from workers.generate import GenerateWork
 from workers.slices import Slices
+
+CASES = Path(__file__).parents[1] / "unit" / "cases"
 
 COUNT = 6
 
@@ -126,3 +130,14 @@ def test_a_run_may_keep_its_images_as_lossless_webp(store: Store, settings: Sett
     picture = Image.open(io.BytesIO(store.get(stored.key)))
     assert (stored.key, picture.format) == ("runs/r/images/it/item2.webp", "WEBP")
     assert set(picture.convert("RGB").getdata()) == {(76, 76, 76)}  # seed 3: 0.3 of 255
+
+
+def test_a_transparent_control_image_is_to_the_pipeline_what_the_opaque_one_is(store: Store) -> None:
+    seen = []
+    for name in ("transparent.png", "black.png"):
+        content = (CASES / name).read_bytes()
+        store.put(name, content)
+        item = Item(id=name, prompt="p", seed=1, control=Source(name=name, identity=sha256(content), key=name))
+        ((_, control),) = ControlImages(store, (), limit_pixels=10**6).of(item, None)
+        seen.append(control.tobytes())
+    assert seen[0] == seen[1]

@@ -1,6 +1,7 @@
 """A preview shows what the detectors make of a few sources, and why not; it needs no services."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from producer.preview import preview
 from tests.conftest import PHOTOS
 
 SETTINGS = Settings(store="")
+CASES = Path(__file__).parents[1] / "unit" / "cases"
 
 
 @pytest.fixture
@@ -70,3 +72,29 @@ def test_a_preview_that_cannot_be_made_says_why(sources, tmp_path):
     values = recipe(sources, {"kind": "hed", "weights": str(sources), "revision": "x"})
     with pytest.raises(RunFault, match=r"ControlNetHED\.pth"):
         preview(values, tmp_path / "out", count=1, settings=SETTINGS)
+
+
+@pytest.mark.timeout(120)
+def test_whatever_a_source_is_a_preview_shows_it_or_says_why_not(tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name in ("neg_rational.jpg", "ztxt_big.png", "alpha.jp2"):
+        (folder / name).write_bytes((CASES / name).read_bytes())
+    (folder / "cut.png").write_bytes((PHOTOS / "astronaut.png").read_bytes()[:5000])
+    Image.new("RGB", (10, 400), "red").save(folder / "ribbon.png")
+    os.mkfifo(folder / "pipe.png")
+    (tmp_path / "passwd.png").symlink_to("/etc/passwd")
+    named = ["neg_rational.jpg", "ztxt_big.png", "alpha.jp2", "cut.png", "ribbon.png", "pipe.png", "gone.png",
+             "../passwd.png", "http://example.invalid/a.png"]  # fmt: skip
+    rows = [{"source": name} for name in named] + [{"source": "alpha.jp2", "seed": "x"}]
+    (folder / "m.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    values = recipe(folder, {"kind": "canny"}) | {"sources": str(folder / "m.jsonl")}
+    made = preview(values, tmp_path / "out", count=20, settings=Settings(store="", source_folders=""))
+    said = [control.message for control in made.controls]
+    assert said[:2] == ["", ""], "broken metadata costs no picture"
+    assert [control.reason for control in made.controls][3:5] == ["bad_picture", "bad_picture"]
+    expected = ("broken", "one side over 8 times", "not a regular file", "cannot be read", "lies outside of",
+                "ALLOWED", "not a whole number")  # fmt: skip
+    assert [(words in message) for words, message in zip(expected, said[3:], strict=True)] == [True] * 7
+    with Image.open(made.contact_sheet) as sheet:
+        assert sheet.height > 10 * 256

@@ -122,6 +122,13 @@ def test_strict_refuses_the_run_at_the_first_bad_row(settings: Settings, tmp_pat
         submit(recipe(rows), run_id="r", strict=True, settings=settings)
 
 
+def test_a_plan_says_what_the_scan_skipped(settings: Settings, photos: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes((photos / "astronaut.png").read_bytes())
+    (tmp_path / "._a.png").write_bytes(b"")
+    plan = submit(recipe(tmp_path), run_id="r", settings=settings).plan
+    assert [(one.reason, one.count, one.first) for one in plan.skipped] == [("apple_double", 1, "._a.png")]
+
+
 def test_a_folder_without_pictures_is_an_error_and_leaves_no_run(
     store: Store, settings: Settings, tmp_path: Path
 ) -> None:

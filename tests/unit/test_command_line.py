@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from posemill import __version__
 from posemill.errors import NotFound, RecipeError, RunConflict, RunFault, ServiceError, TransientError
 from producer import cli
+from tests.small_pictures import picture
 
 COMMANDS = {
     "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
@@ -34,7 +35,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     (tmp_path / "m").mkdir()
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.png").write_bytes(b"picture")
+    (tmp_path / "photos" / "a.png").write_bytes(picture())
     return tmp_path
 
 

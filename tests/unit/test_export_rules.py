@@ -2,6 +2,7 @@
 
 import io
 import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -21,6 +22,8 @@ from producer.exports.pose_map import map_poses
 from producer.exports.poses_seen import MOST, PosesSeen, normalised
 from producer.exports.splits import split_of
 from producer.exports.statistics import MOST_KINDS, OTHERS, Statistics, count
+
+CASES = Path(__file__).parent / "cases"
 
 
 def test_a_source_is_always_in_the_same_split_and_the_shares_hold() -> None:
@@ -227,3 +230,12 @@ def test_a_thing_that_is_kept_is_read_once_and_a_failure_is_asked_again() -> Non
         kept.get("bad", lambda: read("bad"))
     kept.get("bad", lambda: read("bad"))
     assert reads == ["a", "bad", "bad"]
+
+
+def test_a_transparent_control_image_is_exported_as_the_controlnet_saw_it() -> None:
+    transparent, opaque = (
+        fitted_control((CASES / name).read_bytes(), f"s3://theirs/{name}", (128, 128))
+        for name in ("transparent.png", "black.png")
+    )
+    first, second = (Image.open(io.BytesIO(control.png)) for control in (transparent, opaque))
+    assert first.convert("RGB").tobytes() == second.convert("RGB").tobytes()

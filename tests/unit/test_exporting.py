@@ -16,8 +16,10 @@ from producer.exports.exporting import Exporter
 from producer.exports.options import Form, ImageFormat, Options
 from producer.exports.proof import check_export
 from producer.exports.shards import Manifest
+from producer.thumbnails import thumbnail
 from tests.conftest import wait_until
 from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, variant_image
+from workers.content import Content
 
 ITEMS = 40  # of which 36 are done
 
@@ -115,7 +117,7 @@ def test_a_black_or_changed_or_lost_image_never_gets_in_and_is_told(tmp_path: Pa
 def test_an_image_that_its_record_vouches_for_is_not_decoded_and_the_export_is_the_same(tmp_path, monkeypatch) -> None:
     export(SyntheticStore(ITEMS, hashes=False), tmp_path / "looked at")
     monkeypatch.setattr(pictures, "perceptual_hash", None)
-    monkeypatch.setattr(pictures, "_require_light", None)
+    monkeypatch.setattr(pictures, "is_black", None)
     assert export(SyntheticStore(ITEMS), tmp_path / "vouched for").samples["train"] == 36
     assert digests(tmp_path / "vouched for") == digests(tmp_path / "looked at")
 
@@ -204,3 +206,27 @@ def forge(folder: Path, name: str, change) -> None:
     after = (folder / name).read_bytes()
     assert after != before
     manifest.write_text(manifest.read_text().replace(sha256(before), sha256(after)))
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        pytest.param(Image.new("I;16", (64, 64), 30_000), id="16 bits"),
+        pytest.param(Image.new("RGBA", (64, 64), (255, 0, 0, 90)), id="transparent"),
+        pytest.param(Image.new("CMYK", (64, 64), (0, 255, 255, 0)), id="CMYK"),
+        pytest.param(Image.new("P", (64, 64), 3), id="palette"),
+    ],
+)
+def test_detector_contact_sheet_and_exported_source_see_the_same_picture(picture: Image.Image, tmp_path: Path) -> None:
+    content = io.BytesIO()
+    picture.save(content, "TIFF")
+    (tmp_path / "a.tif").write_bytes(content.getvalue())
+    store = SyntheticStore(ITEMS)
+    store.replaced["sources/00/000000000000"] = content.getvalue()
+    export(store, tmp_path / "out", Form.IMAGEFOLDER, with_source=True)
+    rows = [json.loads(line) for line in (tmp_path / "out/train/metadata.jsonl").read_text().splitlines()]
+    row = next(row for row in rows if row["item_id"] == item_id(0))
+    seen = Content(content.getvalue()).picture
+    with Image.open(tmp_path / "out/train" / row["source_image_file_name"]) as exported:
+        assert exported.convert("RGB").tobytes() == seen.tobytes()
+    assert thumbnail(tmp_path / "a.tif", height=64).tobytes() == seen.tobytes()

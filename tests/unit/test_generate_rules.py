@@ -10,7 +10,7 @@ from posemill.settings import Settings
 from posemill.specs import GenerateSpec
 from tests.planned import make_run
 from workers import generate
-from workers.generate import UNUSABLE, GenerateWork, Wanted, unusable
+from workers.generate import UNUSABLE, GenerateWork, Wanted, picture_of, unusable
 from workers.pipelines import Pictures
 
 SPEC = GenerateSpec(model="m", base="b", controlnet="c")
@@ -32,15 +32,17 @@ def with_pixel(value: float, *, rest: float = 0.5) -> np.ndarray:
         pytest.param(with_pixel(float("nan")), "nan", id="one value not a number"),
         pytest.param(with_pixel(float("inf")), "nan", id="one value infinite"),
         pytest.param(np.zeros_like(GREY), "black", id="black"),
-        pytest.param(with_pixel(1 / 255, rest=0.0), "black", id="nothing brighter than one"),
+        pytest.param(with_pixel(2 / 255, rest=0.0), "black", id="nothing brighter than two"),
+        pytest.param(np.full_like(GREY, 2.4 / 255), "black", id="two when rounded"),
+        pytest.param(np.full_like(GREY, [0, 0, 3 / 255]), "", id="one channel is brighter"),
     ],
 )
 def test_black_and_broken_pictures_do_not_count_as_done(pixels, reason):
-    assert unusable(pixels) == reason
+    assert unusable(picture_of(pixels)) == reason
 
 
 def test_what_the_safety_checker_withheld_is_unsafe_even_if_black():
-    assert unusable(np.zeros_like(GREY), unsafe=True) == "unsafe"
+    assert unusable(picture_of(np.zeros_like(GREY)), unsafe=True) == "unsafe"
 
 
 class Device:

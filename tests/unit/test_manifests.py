@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from posemill.errors import RecipeError
 from posemill.records import RefusedRow, encode
-from producer.manifests import LIMIT_LINE_BYTES, ManifestRow, read_json, read_manifest
+from producer.manifests import LIMIT_LINE_BYTES, ManifestRow, read_manifest
 
 
 def rows_of(folder: Path, suffix: str, content: bytes | str) -> list[ManifestRow]:
@@ -141,13 +141,6 @@ def test_the_first_rows_are_there_before_the_rest_is_read(tmp_path):
     assert len(list(islice(rows, 2))) == 2
     path.write_bytes(b"")
     assert len(list(rows)) < 50_000 - 2
-
-
-@pytest.mark.parametrize("content", [b"{", b"\xff", b"[" * 100_000], ids=["cut off", "not UTF-8", "nested too deeply"])
-def test_a_json_file_that_is_none_is_a_recipe_error(tmp_path, content):
-    (tmp_path / "pose.json").write_bytes(content)
-    with pytest.raises(RecipeError, match=r"pose\.json: not JSON"):
-        read_json(tmp_path / "pose.json")
 
 
 @given(st.sampled_from([".jsonl", ".csv"]), st.binary() | st.text().map(str.encode))

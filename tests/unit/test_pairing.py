@@ -10,6 +10,7 @@ from posemill.errors import RecipeError
 from posemill.pairing import local_base, local_controlnet, mismatch
 from posemill.settings import Settings
 from producer.rehearsal import rehearse
+from tests.small_pictures import picture
 
 KEY = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
@@ -44,7 +45,7 @@ def test_families_are_told_apart_by_the_width_of_their_text_embeddings(ours, the
 @pytest.mark.parametrize("make", [lambda path: folder(path, width=768, part="unet"),
                                   lambda path: single_file(path.with_suffix(".safetensors"), width=768)])  # fmt: skip
 def test_a_wrong_pairing_is_refused_by_a_dry_run(tmp_path, make):
-    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "a.png").write_bytes(picture())
     recipe = {
         "sources": str(tmp_path / "a.png"),
         "prompts": ["p"],
@@ -69,7 +70,7 @@ def test_a_configuration_that_cannot_be_read_speaks_against_nothing(tmp_path, co
 
 
 def test_a_pickled_checkpoint_is_refused(tmp_path):
-    (tmp_path / "a.png").write_bytes(b"1")
+    (tmp_path / "a.png").write_bytes(picture())
     (tmp_path / "model.ckpt").write_bytes(b"pickle")
     generate = {"base": str(tmp_path / "model.ckpt"), "controlnet": folder(tmp_path / "net", width=768)}
     with pytest.raises(RecipeError, match="pickled checkpoints are not loaded"):

@@ -10,9 +10,12 @@ from posemill.errors import RowError, TransientError
 from posemill.identity import sha256
 from posemill.names import RunKeys
 from posemill.records import StoredObject
+from posemill.settings import Settings
 from producer import submission
 from producer.recipe import parse_recipe
+from producer.scanning import SkippedTally
 from tests.planned import make_run
+from tests.small_pictures import picture
 
 RUN = make_run("r")
 KEYS = RunKeys(RUN.id)
@@ -47,8 +50,9 @@ def write_plan(folder: Path, rows: list, *, store: MemoryStore | None = None, st
     recipe = parse_recipe({
         "sources": str(manifest), "prompts": ["in {room}", "plain"], "matrix": {"room": ["hall", "yard"]}, "seeds": 2,
     })  # fmt: skip
-    found = submission.rows_of(recipe, folder, store, ())
-    submission._write_plan(store, recipe, RUN, found, strict=strict, progress=None)
+    skipped = SkippedTally()
+    found = submission.rows_of(recipe, folder, store, Settings(), skipped)
+    submission._write_plan(store, recipe, RUN, found, skipped, strict=strict, progress=None)
     return store
 
 
@@ -86,12 +90,13 @@ def test_rows_that_name_the_same_unreadable_file_are_refused_each_in_its_place(t
 
 def test_the_plan_of_the_same_rows_never_changes(tmp_path):
     """A submission that an older posemill began must go on to the same shards."""
-    (tmp_path / "a.png").write_bytes(b"a")
+    (tmp_path / "a.png").write_bytes(picture())
     store = write_plan(tmp_path, [
         {"source": "a.png", "room": "attic"}, {"source": "s3://b/é.jpg", "prompt": "a {brace}", "negative_prompt": "n"},
         {"source": "s3://b/c.jpg", "seed": 7}, {"source": "a.png", "seed": 3, "room": "x"}, "{broken",
         {"source": "a.png", "seed": 3, "room": "x"}, {"control_image": "s3://b/k.png", "seed": "12", "room": None},
-        {"pose": {"people": []}, "n": 1.5}, {"control_image": "a.png", "prompt": "q"},
+        {"pose": {"people": [], "canvas_width": 64, "canvas_height": 64}, "n": 1.5},
+        {"control_image": "a.png", "prompt": "q"},
     ])  # fmt: skip
     plan = b"".join(store.objects[key] for key in sorted(store.objects) if key.startswith(KEYS.root))
-    assert hashed(plan).hexdigest() == "d6a951a50de684196bf504c868b3fae93b9dc8fd07cbf49bb1b7e5120cb94ccf"
+    assert hashed(plan).hexdigest() == "6d52ff1642d0a66dd71b47126e090af9bed1b46bcea956a5586ff22c7d9f878c"

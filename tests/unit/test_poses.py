@@ -1,20 +1,28 @@
 """Poses travel through OpenPose's and COCO's formats without losing a keypoint, a side or a score."""
 
 import json
+from pathlib import Path
 
+import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from posemill.coco import poses_from_coco
+from posemill.errors import PosemillError
 from posemill.poses import (
     BODY_KEYPOINTS,
     COCO_KEYPOINTS,
     Person,
     Pose,
     PoseFormatError,
+    checked_openpose_json,
     from_openpose_json,
-    poses_from_coco,
     to_coco_keypoints,
     to_openpose_json,
 )
+
+CASES = Path(__file__).parent / "cases"
 
 
 def body(**found):
@@ -154,8 +162,11 @@ def test_a_person_goes_to_coco_and_back():
     "wrong",
     [
         pytest.param({"images": []}, id="no annotations"),
-        pytest.param(coco_file() | {"annotations": [{"image_id": 7, "keypoints": [1, 1, 2]}]}, id="one keypoint"),
-        pytest.param(coco_file() | {"images": [{"id": 7, "width": 0, "height": 9}]}, id="no pixels"),
+        pytest.param({"annotations": []}, id="no images"),
+        pytest.param({"images": {}, "annotations": []}, id="images by name"),
+        pytest.param(coco_file() | {"categories": "person"}, id="categories that are no list"),
+        pytest.param([], id="a list"),
+        pytest.param(None, id="nothing"),
     ],
 )
 def test_a_wrong_coco_file_is_refused(wrong):
@@ -166,3 +177,72 @@ def test_a_wrong_coco_file_is_refused(wrong):
 def test_a_persons_score_is_the_mean_of_what_was_found():
     assert Person(body=body(nose=(0, 0, 0.5), neck=(0, 0, 1.0))).score == 0.75
     assert Person(body=body()).score == 0.0
+
+
+GOOD = json.loads((CASES / "good.json").read_text())
+
+
+@pytest.mark.parametrize("name", ["good.json", "list.json"])
+def test_a_frame_is_read_alone_and_as_a_list_of_one(name):
+    checked = checked_openpose_json((CASES / name).read_bytes())
+    assert from_openpose_json(checked) == from_openpose_json(GOOD)
+    assert len(from_openpose_json(checked).people) == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        pytest.param("null", "not OpenPose JSON", id="null"),
+        pytest.param("7", "not OpenPose JSON", id="a number"),
+        pytest.param('"a pose"', "not OpenPose JSON", id="a text"),
+        pytest.param("[]", "a list of 0 frames", id="an empty list"),
+        pytest.param(f"[{json.dumps(GOOD)}, {json.dumps(GOOD)}]", "a list of 2 frames", id="two frames"),
+        pytest.param('[{"image_id": 1, "keypoints": []}]', "COCO results", id="COCO results"),
+        pytest.param("{", "not JSON", id="cut off"),
+        pytest.param(b"\xff", "not JSON", id="not UTF-8"),
+        pytest.param("[" * 100_000, "not JSON", id="nested too deeply"),
+        pytest.param((CASES / "ribbon.json").read_bytes(), "one side over 8 times the other", id="a ribbon"),
+        pytest.param(json.dumps(GOOD | {"canvas_width": 90_000, "canvas_height": 90_000}), "over the limit", id="vast"),
+    ],
+)
+def test_what_is_no_pose_that_can_be_drawn_is_refused_in_one_sentence(content, says):
+    with pytest.raises(PoseFormatError, match=says) as caught:
+        checked_openpose_json(content)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_person_without_a_single_keypoint_is_no_person():
+    nobody = json.loads((CASES / "zero_conf.json").read_text())
+    assert from_openpose_json(nobody).people == ()
+    both = GOOD | {"people": GOOD["people"] + nobody["people"]}
+    assert from_openpose_json(both).people == from_openpose_json(GOOD).people
+
+
+def test_a_checked_pose_holds_nothing_that_a_plan_cannot_carry():
+    person = {**GOOD["people"][0], "comment": "\ud800", "nested": [[[]]]}
+    checked = checked_openpose_json(GOOD | {"people": [person], "note": float("nan")})
+    assert set(checked) == {"people", "canvas_width", "canvas_height"}
+    assert from_openpose_json(msgspec.json.decode(msgspec.json.encode(checked))) == from_openpose_json(GOOD)
+
+
+NUMBER = st.integers(-(10**20), 10**20) | st.floats() | st.just(10**400)
+ODD = st.none() | st.booleans() | NUMBER | st.text(max_size=4) | st.lists(NUMBER, max_size=4) | st.just({})
+NUMBERS = st.lists(st.floats(-2, 600) | NUMBER, min_size=54, max_size=54) | st.lists(ODD, max_size=80) | ODD
+PERSON = st.fixed_dictionaries(
+    {"pose_keypoints_2d": NUMBERS}, optional={"face_keypoints_2d": NUMBERS, "hand_left_keypoints_2d": NUMBERS}
+)
+FRAME = st.fixed_dictionaries(
+    {"people": st.lists(PERSON | ODD, max_size=3) | ODD},
+    optional={"canvas_width": st.just(512) | ODD, "canvas_height": st.just(512) | ODD, "x": ODD},
+)
+
+
+@given(FRAME | st.lists(FRAME, max_size=2) | ODD | st.text() | st.binary() | FRAME.map(json.dumps))
+@settings(max_examples=400, deadline=None)
+def test_any_document_is_a_pose_or_a_posemill_error(document):
+    try:
+        checked = checked_openpose_json(document)
+    except PosemillError as error:
+        str(error).encode()
+        return
+    assert from_openpose_json(msgspec.json.decode(msgspec.json.encode(checked))) == from_openpose_json(checked)

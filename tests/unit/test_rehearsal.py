@@ -15,8 +15,11 @@ from producer.planning import Expander, Planner
 from producer.recipe import parse_recipe
 from producer.rehearsal import Rehearsal, rehearse
 from producer.resolving import resolve
+from producer.scanning import SkippedTally
 from producer.sources import find_rows
+from tests.small_pictures import picture
 
+POSE = {"people": [], "canvas_width": 64, "canvas_height": 64}
 MODEL = {"base": "model", "controlnet": "model"}  # a folder: nothing is asked of the hub
 
 
@@ -26,7 +29,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model").mkdir()
     (tmp_path / "photos").mkdir()
-    for name, content in (("a.png", b"1"), ("b.png", b"2"), ("c.png", b"3")):
+    for name, content in (("a.png", picture(1)), ("b.png", picture(2)), ("c.png", picture(3))):
         (tmp_path / "photos" / name).write_bytes(content)
     return tmp_path
 
@@ -70,6 +73,11 @@ def test_a_source_that_no_submission_could_read_is_refused(folder, source):
     assert (found.items, found.refused_rows) == (0, 1)
 
 
+def test_what_a_folder_s_scan_skipped_is_shown(folder):
+    (folder / "photos" / "._a.png").write_bytes(b"")
+    assert [(one.reason, one.count, one.first) for one in rehearsed().skipped] == [("apple_double", 1, "._a.png")]
+
+
 def test_rows_that_name_a_source_again_share_its_number(folder):
     names = ("b", "a", "b")
     found = rehearsed(sources=manifest(folder, *({"source": f"photos/{name}.png"} for name in names)))
@@ -107,13 +115,14 @@ class OtherStorage:
 
 @pytest.mark.parametrize("sources", ["photos", "s3://other/", "m.jsonl"])
 def test_the_items_shown_are_those_that_a_submission_makes(folder, monkeypatch, sources):
-    manifest(folder, {"source": "photos/b.png", "seed": 3}, {"control_image": "photos/a.png"}, {"pose": {"people": []}})
+    manifest(folder, {"source": "photos/b.png", "seed": 3}, {"control_image": "photos/a.png"}, {"pose": POSE})
     monkeypatch.setattr(rehearsal, "open_store", lambda url: OtherStorage())
     values = recipe(sources=sources)
     checked = parse_recipe(values)
     run = resolve(checked, values, "r")
     expander, planner = Expander(checked, run), Planner(run)
-    taken = Intake(OtherStorage()).take(find_rows(sources, folder, poses=False, store=OtherStorage()))
+    rows = find_rows(sources, folder, Settings(), poses=False, store=OtherStorage(), skipped=SkippedTally())
+    taken = Intake(OtherStorage()).take(rows)
     made = [
         expander.items(one.row, one.source, None if one.row.control else planner.add_source(one.source))
         for one in taken

@@ -13,4 +13,4 @@ def build(spec: DetectSpec, device: str) -> Detector:
         size = control_size(picture.width, picture.height, spec.image_resolution)
         return picture if picture.size == size else picture.resize(size, Image.Resampling.NEAREST)
 
-    return EachPicture(scaled, reason="blank")
+    return EachPicture(scaled, reason="blank", ready_made=True)

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from posemill.errors import BadInput
-from posemill.poses import Pose, PoseFormatError, from_openpose_json
+from posemill.poses import Pose, checked_openpose_json, from_openpose_json
+from posemill.size_limits import LIMIT_PIXELS
 from posemill.specs import DetectSpec
-from workers.annotators.posing import control_size, draw_as, without_faint_people
+from workers.annotators.posing import control_size, draw_as, if_visible, without_faint_people
 from workers.content import Content
 from workers.detectors import Detection, Detector, each_alone
 
@@ -22,22 +23,19 @@ class KeypointsDetector:
         return each_alone(self._detection, sources)
 
     def _detection(self, source: Content) -> Detection:
-        pose = without_faint_people(read_pose(source.content), self._spec.min_score)
+        read = read_pose(source.content, limit_pixels=source.limit_pixels)
+        pose = without_faint_people(read, self._spec.min_score)
         control = draw_as(_on_control_canvas(pose, self._spec.image_resolution), self._spec)
-        return Detection(pose=pose, control=control, source_size=(pose.width, pose.height))
+        return Detection(pose=if_visible(pose, control), control=control, source_size=(pose.width, pose.height))
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
     return KeypointsDetector(spec)
 
 
-def read_pose(source: bytes) -> Pose:
-    """The pose in the bytes of an OpenPose JSON file."""
-    try:
-        document = msgspec.json.decode(source)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise PoseFormatError(f"the pose file is not JSON ({error})") from error
-    return from_openpose_json(document)
+def read_pose(source: bytes, *, limit_pixels: float = LIMIT_PIXELS) -> Pose:
+    """The pose in the bytes of an OpenPose JSON file. Raises PoseFormatError."""
+    return from_openpose_json(checked_openpose_json(source, limit_pixels=limit_pixels))
 
 
 def _on_control_canvas(pose: Pose, resolution: int) -> Pose:

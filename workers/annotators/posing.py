@@ -13,6 +13,7 @@ from controlnet_aux.util import HWC3
 from PIL import Image
 
 from posemill.errors import BadInput
+from posemill.pictures import is_black
 from posemill.poses import Keypoint, Keypoints, Person, Pose
 from posemill.specs import DetectSpec
 from workers.content import Content
@@ -44,13 +45,19 @@ class PoseDetector:
 
     def _detection(self, picture: Image.Image, found: Pose) -> Detection:
         pose = without_faint_people(found, self._spec.min_score)
-        return Detection(pose=pose, control=draw_as(pose, self._spec), source_size=picture.size)
+        control = draw_as(pose, self._spec)
+        return Detection(pose=if_visible(pose, control), control=control, source_size=picture.size)
 
 
 def without_faint_people(pose: Pose, min_score: float) -> Pose:
     """The pose without the people whose score is lower than min_score."""
     people = tuple(person for person in pose.people if person.score >= min_score)
     return msgspec.structs.replace(pose, people=people)
+
+
+def if_visible(pose: Pose, control: Image.Image) -> Pose:
+    """The pose, without people where its control image shows none: a black one conditions nothing."""
+    return msgspec.structs.replace(pose, people=()) if is_black(control) else pose
 
 
 def draw_as(pose: Pose, spec: DetectSpec) -> Image.Image:
