@@ -1,15 +1,30 @@
 """The Celery app of both sides: the producer sends with it, workers consume with it."""
 
 import ssl
+from typing import Any
 
 from celery import Celery
 
 from posemill.names import Priority, Stage, task_name
 
 
+class Doorbell(Celery):  # type: ignore[misc]  # Celery ships no types
+    """Celery on the Redis that it was made for; by itself it would prefer CELERY_BROKER_URL of the environment."""
+
+    def __init__(self, redis_url: str) -> None:
+        super().__init__("posemill", broker=redis_url, loader="app")
+        self._redis_url = redis_url
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_read(url or self._redis_url, **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_write(url or self._redis_url, **options)
+
+
 def make_app(redis_url: str) -> Celery:
     """Celery on Redis as a doorbell: small JSON messages, acked late, no results kept."""
-    app = Celery("posemill", broker=redis_url)
+    app = Doorbell(redis_url)
     if redis_url.startswith("rediss://") and "ssl_cert_reqs" not in redis_url:
         app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}  # kombu alone would take any certificate
     app.conf.update(

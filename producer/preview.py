@@ -3,7 +3,6 @@
 import itertools
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import msgspec
 from PIL import Image, UnidentifiedImageError
 
 from posemill.errors import RecipeError, RunFault
+from posemill.own_modules import module_command
 from posemill.preview import MADE, RUN, SOURCES, PreviewControl
 from posemill.records import Run, Source, decode_lines, encode
-from posemill.settings import Settings
+from posemill.settings import Settings, load_settings
 from posemill.storage import Store, open_store
 from posemill.web import fetch
 from producer.lettering import counted
@@ -49,7 +49,7 @@ def preview(
 
     Redis is not needed, storage for s3:// sources alone. Raises RecipeError and RunFault.
     """
-    settings = settings or Settings()
+    settings = settings or load_settings()
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
     run = resolve(checked, values, "preview")
@@ -101,7 +101,7 @@ def _made(run: Run, sources: list[Source], folder: Path) -> list[PreviewControl]
     """What the workers' process makes of the sources."""
     (folder / RUN).write_bytes(encode(run))
     (folder / SOURCES).write_bytes(msgspec.json.Encoder().encode_lines(sources))
-    command = [sys.executable, "-m", "workers.preview", str(folder.resolve())]
+    command = module_command("workers.preview", str(folder.resolve()))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         why = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]

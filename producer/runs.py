@@ -25,7 +25,7 @@ from posemill.records import (
     decode_lines,
     encode,
 )
-from posemill.settings import Settings
+from posemill.settings import Settings, load_settings
 from posemill.storage import Store, open_store
 from producer.pace import remaining_seconds
 
@@ -167,7 +167,7 @@ class RunHandle:
 
 def open_handle(run_id: str, settings: Settings | None = None) -> RunHandle:
     """A handle on a run that exists already."""
-    settings = settings or Settings()
+    settings = settings or load_settings()
     ledger = open_ledger(settings.redis_url.get_secret_value())
     return RunHandle(run_id, store=open_store(settings.store), ledger=ledger)
 

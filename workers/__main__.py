@@ -7,7 +7,8 @@ import sys
 from posemill.errors import PosemillError
 from posemill.logs import set_up_logging
 from posemill.names import Stage
-from posemill.settings import Settings
+from posemill.own_modules import module_command
+from posemill.settings import load_settings
 from posemill.supervisor import Child, Supervisor
 
 
@@ -24,7 +25,7 @@ def main() -> int:
     try:
         from workers.consuming import consume
 
-        consume(stage, queue=options.queue, settings=Settings())
+        consume(stage, queue=options.queue, settings=load_settings())
     except ImportError as error:
         print(f"posemill worker: {error}; install the workers' libraries: pip install 'posemill[workers]'",
               file=sys.stderr)  # fmt: skip
@@ -37,7 +38,7 @@ def main() -> int:
 
 def _supervise(stage: Stage, concurrency: int, queue: str | None) -> None:
     """Keep `concurrency` processes alive."""
-    command = (sys.executable, "-m", "workers", stage.value, *(("--queue", queue) if queue else ()))
+    command = module_command("workers", stage.value, *(("--queue", queue) if queue else ()))
     children = [Child(name=f"{stage}-{number}", command=command) for number in range(concurrency)]
     Supervisor(children).run_forever()
 
