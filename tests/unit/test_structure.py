@@ -29,6 +29,7 @@ ONLY_IMPORTERS = {
     "boto3": {"posemill/storage.py"},
     "botocore": {"posemill/storage.py", "posemill/storage_errors.py"},
     "obstore": {"posemill/quick_reads.py"},
+    "urllib3": {"posemill/web.py"},
     "diffusers": {"workers/model_loading.py"},
     "pydantic_settings": {"posemill/settings.py"},
 }
