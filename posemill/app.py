@@ -15,6 +15,9 @@ class Doorbell(Celery):  # type: ignore[misc]  # Celery ships no types
         super().__init__("posemill", broker=redis_url, loader="app")
         self._redis_url = redis_url
 
+    def connection(self, url: str | None = None, **options: Any) -> Any:
+        return self.connection_for_write(url, **options)
+
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
         return super().connection_for_read(url or self._redis_url, **options)
 

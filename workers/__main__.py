@@ -1,15 +1,18 @@
 """`python -m workers STAGE`: one worker process, or several under a supervisor."""
 
 import argparse
+import logging
 import os
 import sys
 
-from posemill.errors import PosemillError
+from posemill.last_words import WRONG_USAGE, last_words
 from posemill.logs import set_up_logging
 from posemill.names import Stage
 from posemill.own_modules import module_command
 from posemill.settings import load_settings
 from posemill.supervisor import Child, Supervisor
+
+log = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -29,10 +32,13 @@ def main() -> int:
     except ImportError as error:
         print(f"posemill worker: {error}; install the workers' libraries: pip install 'posemill[workers]'",
               file=sys.stderr)  # fmt: skip
-        return 2
-    except PosemillError as error:
-        print(f"posemill worker: {error}", file=sys.stderr)
-        return 3
+        return WRONG_USAGE
+    except Exception as error:  # the door: whatever it is, it leaves as a sentence
+        words = last_words(error)
+        if not words.is_known:
+            log.exception("The worker ends")  # a log may be long, and this is all that remains of it
+        print(f"posemill worker: {words.sentence}", file=sys.stderr)
+        return words.status
     return 0
 
 

@@ -78,7 +78,7 @@ def doctor(as_json: bool) -> None:
     from producer.here import local_settings
     from producer.printing import print_json, print_table
 
-    findings = examine(local_settings())
+    findings = examine(local_settings)
     if as_json:
         print_json(findings)
     else:
