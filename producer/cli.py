@@ -63,7 +63,7 @@ def main() -> None:
     _print_any_letter()
     try:
         status = _run()
-        _flush()  # a full disk or a closed pipe speaks up here, and not while Python ends
+        sys.stdout.flush()  # a full disk or a closed pipe speaks up here, and not while Python ends
     except (KeyboardInterrupt, click.Abort):
         status = INTERRUPTED
     except Exception as error:  # noqa: BLE001  # the door: whatever it is, it leaves as a sentence
@@ -95,7 +95,8 @@ def _say(error: Exception) -> int:
 
 
 def _print_any_letter() -> None:
-    """Letters that a terminal's encoding lacks are printed as their code, never as an error."""
+    """Letters that a terminal's encoding lacks are printed as their code; without an output (`>&-`) nothing is."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -104,12 +105,7 @@ def _print_any_letter() -> None:
 def _close_output() -> None:
     """What nobody reads any more is dropped, so that Python's own last flush has nothing to complain of."""
     try:
-        _flush()
+        sys.stdout.flush()
     except (OSError, ValueError):
         with suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _flush() -> None:
-    if sys.stdout is not None:  # `>&-` leaves none
-        sys.stdout.flush()
