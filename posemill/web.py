@@ -29,6 +29,7 @@ DEADLINE_SECONDS = 120.0  # from the first look to the last byte, redirects incl
 LIMIT_BYTES = 200_000_000
 PIECE_BYTES = 1 << 20
 LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+HOST = re.compile(r"[\w.:-]+", re.ASCII)  # a name in IDNA, or an address
 PORTS = {"http": 80, "https": 443}
 Resolve = Callable[[str, int], Sequence[str]]  # addresses of a host
 
@@ -92,7 +93,7 @@ def read_url(url: str) -> WebAddress:
     if parts.port not in (None, *PORTS.values()):
         raise UrlError(f"{url!a}: only ports 80 and 443 are read")
     host = parts.host.strip("[]")
-    if "%" in host or not host.isascii():
+    if not HOST.fullmatch(host):
         raise UrlError(f"{url!a} is not a URL (its host cannot be read)")
     return WebAddress(parts.scheme, host, parts.port or PORTS[parts.scheme], parts.request_uri)
 
