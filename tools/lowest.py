@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[1]
 UV = (sys.executable, "-m", "uv")
 EXTRAS = ("workers", "dwpose", "embedded", "export")
 TORCH = re.compile(r"(torch|torchvision|triton|nvidia[\w-]*|cuda[\w-]*)$")
-FLOOR = re.compile(r"([\w-]+)(?:\[[\w,]+\])?(?:>=|==)([\w.]+)")
 FOR_TESTS = ("pytest", "pytest-timeout", "hypothesis", "psutil")  # of the extra dev
 QUICK_TESTS = (
     "tests/unit/test_structure.py", "tests/unit/test_web.py", "tests/unit/test_recipe.py",
@@ -38,9 +37,9 @@ from diffusers import StableDiffusionControlNetPipeline, StableDiffusionXLContro
 
 def main() -> int:
     wanted, for_tests = requirements(ROOT / "pyproject.toml")
-    floors = dict(match.groups() for line in wanted if (match := FLOOR.match(line)) and not TORCH.match(match[1]))
     with tempfile.TemporaryDirectory(prefix="posemill-lowest-") as folder:
         together = works_together(Path(folder), [*wanted, *for_tests])
+        floors = lowest(Path(folder) / "together" / "pins.txt", wanted)
         failed = [each for each in sys.argv[1:] or floors if not works_alone(Path(folder), wanted, each, floors[each])]
     return 0 if together and not failed else 1
 
@@ -51,6 +50,17 @@ def requirements(project: Path) -> tuple[list[str], list[str]]:
     extras = wanted["optional-dependencies"]
     libraries = [*wanted["dependencies"], *(line for extra in EXTRAS for line in extras[extra])]
     return libraries, [line for line in extras["dev"] if re.split("[<>=]", line)[0] in FOR_TESTS]
+
+
+def lowest(pins: Path, wanted: list[str]) -> dict[str, str]:
+    """The lowest versions that there are of the libraries that are wanted by name, as the resolver found them."""
+    named = {_plain(match[0]) for line in wanted if (match := re.match(r"[\w-]+", line))}
+    found = (line.partition("==") for line in pins.read_text().splitlines())
+    return {name: version for name, _, version in found if _plain(name) in named}
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def works_together(folder: Path, wanted: list[str]) -> bool:

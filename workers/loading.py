@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from posemill.errors import OutOfMemory, PosemillError, RunFault, TransientError
 
 LONGEST_WORDS = 500
@@ -29,7 +27,7 @@ def loading(what: str) -> Iterator[None]:
             raise TransientError(f"{what} cannot be downloaded now: {in_words(error)}") from error
         if isinstance(error, PosemillError):
             raise
-        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        if _is_short_memory(error):
             raise OutOfMemory(f"{what} does not fit into memory: {in_words(error)}") from error
         raise RunFault(f"{what} cannot be loaded: {in_words(error)}") from error
 
@@ -39,6 +37,12 @@ def in_words(error: BaseException) -> str:
     words = " ".join(str(error).split())
     is_plain = isinstance(error, (OSError, ValueError, RuntimeError, PosemillError)) and len(words.split()) > 1
     return (words if is_plain else f"{type(error).__name__}: {words}")[:LONGEST_WORDS]
+
+
+def _is_short_memory(error: BaseException) -> bool:
+    """PyTorch's own error is known by its name: not every detector brings PyTorch along."""
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    return isinstance(error, MemoryError) or "torch.OutOfMemoryError" in names
 
 
 def _is_download(error: BaseException) -> bool:
