@@ -4,13 +4,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test check chaos bench embedded clean
+.PHONY: demo test test-lowest check chaos bench embedded clean
 
 demo: $(INSTALLED)
 	$(BIN)/posemill demo examples/demo.yaml --out demo-output
 
 test: check
 	$(BIN)/python -m pytest -n 3 --dist loadfile
+
+test-lowest: $(INSTALLED)
+	$(BIN)/python -m tools.lowest
 
 check: $(INSTALLED)
 	$(BIN)/ruff check

@@ -29,6 +29,23 @@ class PromptAMQP(AMQP):  # type: ignore[misc]  # Celery has no types
     Connection = PromptConnection
 
 
+class Doorbell(Celery):  # type: ignore[misc]  # Celery ships no types
+    """Celery on the Redis that it was made for; by itself it would prefer CELERY_BROKER_URL of the environment."""
+
+    def __init__(self, redis_url: str) -> None:
+        super().__init__("posemill", broker=redis_url, loader="app", amqp=PromptAMQP)
+        self._redis_url = redis_url
+
+    def connection(self, url: str | None = None, **options: Any) -> Any:
+        return self.connection_for_write(url, **options)
+
+    def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_read(url or self._redis_url, **options)
+
+    def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        return super().connection_for_write(url or self._redis_url, **options)
+
+
 def make_app(redis_url: str) -> Celery:
     """Celery on Redis as a doorbell: small JSON messages, acked when a thread takes them, no results kept.
 
@@ -36,7 +53,7 @@ def make_app(redis_url: str) -> Celery:
     takes one place of the worker's for good: kombu asks for no message any more. Nothing is fetched ahead of a free
     thread.
     """
-    app = Celery("posemill", broker=redis_url, amqp=PromptAMQP)
+    app = Doorbell(redis_url)
     if redis_url.startswith("rediss://") and "ssl_cert_reqs" not in redis_url:
         app.conf.broker_use_ssl = {"ssl_cert_reqs": ssl.CERT_REQUIRED}  # kombu alone would take any certificate
     app.conf.update(

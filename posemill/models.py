@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import msgspec
+
+from posemill.errors import RecipeError
 
 
 class SchedulerName(StrEnum):
@@ -97,7 +99,14 @@ MODELS = {
 
 
 def local_path(model: str) -> str:
-    """Where a model lies: the shipped folder for embedded:NAME, anything else as it is."""
+    """Where a model lies: the shipped folder for embedded:NAME, anything else as it is.
+
+    Raises RecipeError for a NAME that leads out of what is shipped.
+    """
     if not model.startswith(EMBEDDED):
         return model
-    return str(Path(__file__).resolve().parents[1] / "workers" / "weights" / model.removeprefix(EMBEDDED))
+    shipped = Path(__file__).resolve().parents[1] / "workers" / "weights"
+    name = PurePosixPath(model.removeprefix(EMBEDDED))
+    if name.is_absolute() or not name.parts or ".." in name.parts or "\0" in str(name):
+        raise RecipeError(f"{model!r} names no model that is shipped with posemill; give a folder by its path")
+    return str(shipped / name)

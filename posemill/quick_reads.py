@@ -7,7 +7,7 @@ is wrong with it.
 import logging
 import re
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ MOST_FAILURES = 3  # in a row; then this server, proxy or certificate is not for
 AMAZON = ".amazonaws.com"
 
 
-def open_quick_reads(session: object, *, endpoint_url: str, region: str) -> "QuickReads | None":
+def open_quick_reads(session: Any, *, endpoint_url: str, region: str) -> "QuickReads | None":
     """Reads from the server of a boto3 session; None where obstore is not installed."""
     if find_spec("obstore") is None:
         return None
@@ -30,22 +30,25 @@ def open_quick_reads(session: object, *, endpoint_url: str, region: str) -> "Qui
 class QuickReads:
     """Whole objects of one server; safe between threads."""
 
-    def __init__(self, session: object, *, endpoint_url: str, region: str) -> None:
+    def __init__(self, session: Any, *, endpoint_url: str, region: str) -> None:
         self._session = session
         self._endpoint_url = endpoint_url
         self._region = region
         self._stores: dict[str, S3Store] = {}
         self._failures = 0
+        self._is_plain = _is_plain(session, endpoint_url)
 
     def get(self, bucket: str, key: str) -> bytes | None:
         """The object, or None when it is for boto3 to read."""
-        if self._failures >= MOST_FAILURES or not PLAIN.fullmatch(key):
+        if self._failures >= MOST_FAILURES or not PLAIN.fullmatch(key) or not self._is_plain:
             return None
         try:
             content = self._store(bucket).get(key).bytes().to_bytes()
         except FileNotFoundError:
             return None
-        except Exception as error:  # noqa: BLE001  # whatever it is, boto3 meets it again
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001  # whatever it is, a panic in Rust included, boto3 meets it again
             self._failures += 1
             log.info("boto3 reads %s, for obstore cannot: %s", key, error)
             return None
@@ -75,3 +78,14 @@ class QuickReads:
             },
             retry_config={"max_retries": 0},
         )
+
+
+def _is_plain(session: Any, endpoint_url: str) -> bool:
+    """Whether address and credentials can be sent as they are; where not, obstore panics and boto3 says why."""
+    try:
+        port = urlsplit(endpoint_url).port
+        credentials = session.get_credentials()
+    except Exception:  # noqa: BLE001  # boto3 meets it again
+        return False
+    values = (credentials.access_key, credentials.secret_key, credentials.token or "") if credentials else ()
+    return port != 0 and all(value.isascii() and value.isprintable() for value in (*values, endpoint_url))

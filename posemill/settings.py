@@ -2,10 +2,21 @@
 
 import os
 import socket
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from posemill.addresses import allowed_host, redis_address, store_address
+from posemill.errors import BadInput
+
+
+def _redis_address(url: SecretStr) -> SecretStr:
+    return SecretStr(redis_address(url.get_secret_value()))
+
+
+def _hosts(listed: str) -> str:
+    return ",".join(allowed_host(host.strip()) for host in listed.split(",") if host.strip())
 
 
 class Settings(BaseSettings):
@@ -13,8 +24,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="POSEMILL_", frozen=True)
 
-    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
-    store: str = ""  # s3://bucket or s3://bucket/prefix
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_address)] = SecretStr("redis://127.0.0.1:6379/0")
+    store: Annotated[str, AfterValidator(store_address)] = ""  # s3://bucket or s3://bucket/prefix
     redis_persistence: Literal["required", "optional"] = "required"
     lease_seconds: float = Field(default=30.0, gt=0)  # without a renewal a batch is taken over after that
     window: int = Field(default=256, ge=1)  # messages on the broker for each run and stage
@@ -26,7 +37,9 @@ class Settings(BaseSettings):
     deaf_seconds: float = Field(default=60.0, gt=0)  # with messages waiting and none taken it does so too
     drain_seconds: float = Field(default=60.0, ge=0)  # after SIGTERM, until what is not finished is handed back
     resend_seconds: float = Field(default=20.0, gt=0)  # a message unclaimed that long, with the queue short, is lost
-    allowed_hosts: str = ""  # from which sources may be read by URL; comma-separated, .example.org for subdomains
+    allowed_hosts: Annotated[str, AfterValidator(_hosts)] = (
+        ""  # from which sources may be read by URL; comma-separated, .example.org for subdomains
+    )
     model_folders: str = ""  # below which workers may load local models; colon-separated, empty: anywhere
     source_folders: str = ""  # below which a manifest may name files, beside its own folder; colon-separated
     worker_threads: int = Field(default=3, ge=1)  # one computes, the others load and save
@@ -39,7 +52,19 @@ class Settings(BaseSettings):
 
     @property
     def hosts(self) -> tuple[str, ...]:
-        return tuple(host.strip() for host in self.allowed_hosts.split(",") if host.strip())
+        return tuple(self.allowed_hosts.split(",")) if self.allowed_hosts else ()
+
+
+def load_settings() -> Settings:
+    """The environment's settings. Raises BadInput that names each variable that is wrong, and never its secret."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(
+            f"POSEMILL_{str(problem['loc'][0]).upper()}: {problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors()
+        )
+        raise BadInput(f"the environment is wrong: {wrong}") from error
 
 
 def worker_id(pid: int | None = None) -> str:

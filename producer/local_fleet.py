@@ -1,15 +1,16 @@
 """Services and workers of one machine: the demo's and those of `posemill up`."""
 
 import os
-import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from posemill.deaths import DeathReports
 from posemill.names import Stage
-from posemill.settings import Settings
+from posemill.own_modules import module_command
+from posemill.settings import Settings, load_settings
 from posemill.supervisor import Child, Supervisor
+from producer.sealed_environment import sealed
 from producer.services import EmbeddedServices
 
 
@@ -17,33 +18,34 @@ from producer.services import EmbeddedServices
 def local_fleet(folder: Path, *, workers: dict[Stage, int]) -> Iterator[Settings]:
     """Redis, S3 and `workers` processes a stage, each its own process, until the block ends.
 
-    Data and logs lie in `folder`. Sets this process's environment to the services for the time.
+    Data and logs lie in `folder`. For the time this process's environment is sealed and leads to the services.
     """
-    with EmbeddedServices(folder) as services:
-        environment = services.environment()
-        saved = {name: os.environ.get(name) for name in environment}
-        os.environ.update(environment)
-        reports = DeathReports(Settings())
-        supervisor = Supervisor(worker_children(workers), log_folder=folder / "logs", on_end=reports)
-        try:
-            supervisor.start()
-            yield Settings()
-        finally:
-            supervisor.stop(timeout_seconds=20)
-            for name, value in saved.items():
-                _restore(name, value)
+    before = dict(os.environ)
+    try:
+        _replace_environment(sealed(before, {}))  # the services are asked whether they are ready
+        with EmbeddedServices(folder) as services:
+            _replace_environment(sealed(before, services.environment()))
+            settings = load_settings()
+            reports = DeathReports(settings)
+            supervisor = Supervisor(worker_children(workers), log_folder=folder / "logs", on_end=reports)
+            try:
+                supervisor.start()
+                yield settings
+            finally:
+                supervisor.stop(timeout_seconds=20)
+    finally:
+        _replace_environment(before)
 
 
 def worker_children(workers: dict[Stage, int]) -> list[Child]:
     return [
-        Child(name=f"{stage}-{number}", command=(sys.executable, "-m", "workers", stage.value, "--unsupervised"))
+        Child(name=f"{stage}-{number}", command=module_command("workers", stage.value, "--unsupervised"))
         for stage, processes in workers.items()
         for number in range(processes)
     ]
 
 
-def _restore(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
+def _replace_environment(environment: Mapping[str, str]) -> None:
+    for name in set(os.environ) - set(environment):
+        del os.environ[name]
+    os.environ.update(environment)

@@ -4,7 +4,6 @@ import itertools
 import math
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +11,12 @@ import msgspec
 from PIL import Image
 
 from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault, TransientError
+from posemill.own_modules import module_command
 from posemill.pictures import SUFFIXES as PICTURES
 from posemill.pictures import PictureError, decode_picture
 from posemill.preview import MADE, RUN, SOURCES, PreviewControl
 from posemill.records import Run, Source, decode_lines, encode
-from posemill.settings import Settings
+from posemill.settings import Settings, load_settings
 from posemill.storage import Store, open_store
 from posemill.web import fetch
 from producer.lettering import counted
@@ -53,7 +53,7 @@ def preview(
 
     Redis is not needed, storage for s3:// sources alone. Raises RecipeError and RunFault.
     """
-    settings = settings or Settings()
+    settings = settings or load_settings()
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
     run = resolve(checked, values, "preview")
@@ -119,7 +119,7 @@ def _made(run: Run, taken: list[_Taken], folder: Path) -> list[PreviewControl]:
     """What the workers' process makes of the sources."""
     (folder / RUN).write_bytes(encode(run))
     (folder / SOURCES).write_bytes(msgspec.json.Encoder().encode_lines([one.source for one in taken]))
-    command = [sys.executable, "-m", "workers.preview", str(folder.resolve())]
+    command = module_command("workers.preview", str(folder.resolve()))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         why = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]

@@ -10,7 +10,7 @@ from posemill.errors import RowError
 from posemill.identity import digest, sha256
 from posemill.names import Stage
 from posemill.records import Item, RefusedRow, Run, SkippedFiles, Source
-from posemill.settings import Settings
+from posemill.settings import Settings, load_settings
 from posemill.storage import open_store
 from producer.planning import Expander
 from producer.recipe import parse_recipe, read_recipe, recipe_folder
@@ -46,7 +46,7 @@ def rehearse(
     """Count what a recipe would make. Storage is only asked for s3:// sources. Raises RecipeError."""
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
-    settings = settings or Settings()
+    settings = settings or load_settings()
     store = open_store(settings.store) if checked.sources.startswith("s3://") else None
     run = resolve(checked, values, "dry-run")
     skipped = SkippedTally()

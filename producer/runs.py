@@ -25,7 +25,7 @@ from posemill.records import (
 )
 from posemill.run_documents import read_plan, read_run, read_state
 from posemill.run_states import finish_retry, retry, write_state
-from posemill.settings import Settings
+from posemill.settings import Settings, load_settings
 from posemill.storage import Store, open_store
 from producer.pace import remaining_seconds
 
@@ -158,7 +158,7 @@ class RunHandle:
 
 def open_handle(run_id: str, settings: Settings | None = None) -> RunHandle:
     """A handle on a run that exists already."""
-    settings = settings or Settings()
+    settings = settings or load_settings()
     ledger = open_ledger(settings.redis_url.get_secret_value())
     return RunHandle(run_id, store=open_store(settings.store), ledger=ledger)
 

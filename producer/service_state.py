@@ -5,7 +5,9 @@ import json
 import os
 import random
 import secrets
+import shlex
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -76,6 +78,20 @@ def write_private(path: Path, text: str) -> None:
     with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
         file.write(text)
     draft.replace(path)
+
+
+def require_own(folder: Path) -> None:
+    """Raises ServiceError for a folder that somebody else can write to: what lies in it would be theirs."""
+    found = folder.stat()
+    if found.st_uid != os.geteuid():
+        raise ServiceError(
+            f"{folder} belongs to another user, who could change what is in it; use a folder of your own"
+        )
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ServiceError(
+            f"{folder} can be written to by other users, so nothing in it can be trusted; "
+            f"look at what is there, then: chmod go-rwx {shlex.quote(str(folder))}"
+        )
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from posemill.errors import PosemillError, ServiceError
 from posemill.storage import Store, open_store
 from posemill.supervisor import Supervisor
 from producer.embedded_servers import BUCKET, redis_child, remove_sockets, s3_child
-from producer.service_state import LOOPBACK, ServiceState, all_free, folder_lock, load_or_create_state
+from producer.service_state import LOOPBACK, ServiceState, all_free, folder_lock, load_or_create_state, require_own
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +98,8 @@ class EmbeddedServices:
 
     def _start(self) -> None:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        require_own(self.folder)
+        self.folder.chmod(0o700)  # the servers' files are nobody else's to read either
         with ExitStack() as stack:
             stack.enter_context(folder_lock(self.folder))
             self._state = state = load_or_create_state(self.folder / "services.json")

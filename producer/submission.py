@@ -17,7 +17,7 @@ from posemill.rebuild import rebuild
 from posemill.records import Plan, RefusedRow, Run, encode, encode_shard
 from posemill.redis_safety import require_safe_redis
 from posemill.run_documents import read_run
-from posemill.settings import Settings
+from posemill.settings import Settings, load_settings
 from posemill.storage import Store, open_store, require_conditional_writes
 from producer.intake import Intake, Taken
 from producer.planning import SHARD_ROWS, Expander, Planner, Shard
@@ -49,7 +49,7 @@ def submit(
     a finished one is found again, and a ledger that Redis lost is rebuilt. `strict` refuses the whole run at the
     first bad row. Raises RecipeError, RowError (strict), RunConflict and ServiceError.
     """
-    settings = settings or Settings()
+    settings = settings or load_settings()
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())

@@ -1,19 +1,20 @@
 """`python -m workers STAGE`: worker processes under a supervisor."""
 
 import argparse
+import logging
 import os
 import sys
 
 from posemill.deaths import DeathReports
-from posemill.errors import PosemillError
+from posemill.last_words import WRONG_USAGE, last_words
 from posemill.logs import set_up_logging
 from posemill.names import Stage
 from posemill.opening import open_services
-from posemill.settings import Settings
+from posemill.own_modules import module_command
+from posemill.settings import load_settings
 from posemill.supervisor import Child, Supervisor
 
-WRONG_USAGE = 2
-UNREACHABLE = 3
+log = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -27,9 +28,12 @@ def main() -> int:
         if options.unsupervised:
             return _consume(stage, options.queue)
         return _supervise(stage, options.concurrency, options.queue)
-    except PosemillError as error:
-        print(f"posemill worker: {error}", file=sys.stderr)
-        return UNREACHABLE
+    except Exception as error:  # the door: whatever it is, it leaves as a sentence
+        words = last_words(error)
+        if not words.is_known:
+            log.exception("The worker ends")  # a log may be long, and this is all that remains of it
+        print(f"posemill worker: {words.sentence}", file=sys.stderr)
+        return words.status
 
 
 def _consume(stage: Stage, queue: str | None) -> int:
@@ -37,7 +41,7 @@ def _consume(stage: Stage, queue: str | None) -> int:
     try:
         from workers.consuming import consume
 
-        consume(stage, queue=queue, settings=Settings())
+        consume(stage, queue=queue, settings=load_settings())
     except ImportError as error:
         print(f"posemill worker: {error}; install the workers' libraries: pip install 'posemill[workers]'",
               file=sys.stderr)  # fmt: skip
@@ -47,10 +51,10 @@ def _consume(stage: Stage, queue: str | None) -> int:
 
 def _supervise(stage: Stage, concurrency: int, queue: str | None) -> int:
     """Keep `concurrency` processes alive, and tell the ledger of those that died: one process has its watcher too."""
-    settings = Settings()
+    settings = load_settings()
     open_services(settings)
     queue_options = ("--queue", queue) if queue else ()
-    command = (sys.executable, "-m", "workers", stage.value, "--unsupervised", *queue_options)
+    command = module_command("workers", stage.value, "--unsupervised", *queue_options)
     children = [
         Child(name=f"{stage}-{number}", command=command, final_statuses=(WRONG_USAGE,)) for number in range(concurrency)
     ]

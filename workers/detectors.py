@@ -13,6 +13,8 @@ from posemill.errors import BadInput, RecipeError, RunFault
 from posemill.poses import Pose
 from posemill.specs import DetectSpec
 from workers.content import Content
+from workers.loading import loading
+from workers.model_folders import ModelFolders
 
 T = TypeVar("T")
 
@@ -91,10 +93,11 @@ def reject_reason(pose: Pose, *, min_people: int, max_people: int | None) -> str
     return None
 
 
-def load_detector(spec: DetectSpec, *, device: str = "cpu") -> Detector:
+def load_detector(spec: DetectSpec, *, device: str = "cpu", folders: ModelFolders | None = None) -> Detector:
     """The detector that the spec names, with its weights on the device: "cpu", "cuda" or "cuda:1".
 
-    Raises RecipeError when the spec cannot be met, RunFault when weights or libraries are missing.
+    Raises RecipeError when the spec cannot be met, RunFault when weights or libraries cannot be loaded or lie outside
+    the allowed folders, and what `loading` lets pass.
     """
     row = DETECTORS.get(spec.detector)
     if row is None:
@@ -104,7 +107,9 @@ def load_detector(spec: DetectSpec, *, device: str = "cpu") -> Detector:
     if device != "cpu":
         _check_device(device)
     spec = msgspec.structs.replace(spec, weights=spec.weights or row.weights)
-    detector: Detector = import_module(f"workers.annotators.{row.family}").build(spec, device)
+    placed = (folders or ModelFolders.of("")).of_detect(spec)
+    with loading(f"detector {spec.detector!r}"):
+        detector: Detector = import_module(f"workers.annotators.{row.family}").build(placed, device)
     return detector
 
 

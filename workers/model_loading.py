@@ -13,7 +13,7 @@ import torch
 from diffusers import AutoModel, AutoPipelineForText2Image, ControlNetModel, DiffusionPipeline, MultiControlNetModel
 
 from posemill.errors import RunFault
-from posemill.models import SchedulerName, local_path
+from posemill.models import SchedulerName
 from posemill.pairing import SINGLE_FILE, mismatch
 from posemill.specs import ControlNetSpec, GenerateSpec, LoraSpec
 
@@ -39,7 +39,7 @@ class Models:
         self._controlnets: WeakValueDictionary[Any, Any] = WeakValueDictionary()
 
     def pipeline(self, spec: GenerateSpec) -> tuple[Any, Any]:
-        """A pipeline of the spec's models, and the base that it shares: hold both.
+        """A pipeline of the spec's models, which are hub ids or places, and the base that it shares: hold both.
 
         Raises RunFault for a ControlNet that does not belong to the base, and what diffusers raises when a model
         cannot be loaded.
@@ -59,7 +59,7 @@ class Models:
         found = self._controlnets.get(key)
         if found is None:
             found = ControlNetModel.from_pretrained(
-                local_path(wanted.controlnet), **self._how(wanted.controlnet, wanted.controlnet_revision)
+                wanted.controlnet, **self._how(wanted.controlnet, wanted.controlnet_revision)
             )
             self._controlnets[key] = found
         return found
@@ -80,19 +80,19 @@ class Models:
             base = self._load_single_file(spec, parts)
         else:
             how = self._how(spec.base, spec.base_revision)
-            index = DiffusionPipeline.load_config(local_path(spec.base), revision=how.get("revision"))
+            index = DiffusionPipeline.load_config(spec.base, revision=how.get("revision"))
             if "safety_checker" in index and not spec.safety_checker:
                 parts["safety_checker"] = None
             whole = "ControlNet" in index.get("_class_name", "")  # saved with one, a case that the auto class lacks
             kind = DiffusionPipeline if whole else AutoPipelineForText2Image
-            base = kind.from_pretrained(local_path(spec.base), **parts, **how)
+            base = kind.from_pretrained(spec.base, **parts, **how)
         if spec.safety_checker and getattr(base, "safety_checker", None) is None:
             raise ValueError("it has no safety checker, but the recipe asks for one")
         return base
 
     def _load_single_file(self, spec: GenerateSpec, parts: dict[str, Any]) -> Any:
         """A base in one file; `base_config` is a folder or hub id whose configurations and tokenizers are taken."""
-        more = {"config": local_path(spec.base_config)} if spec.base_config else {}
+        more = {"config": spec.base_config} if spec.base_config else {}
         kind: Any
         if _is_sdxl(spec.base):
             kind = diffusers.StableDiffusionXLControlNetPipeline
@@ -103,11 +103,11 @@ class Models:
 
     def _vae(self, spec: GenerateSpec) -> Any:
         assert spec.vae is not None
-        return AutoModel.from_pretrained(local_path(spec.vae), **self._how(spec.vae, spec.vae_revision))
+        return AutoModel.from_pretrained(spec.vae, **self._how(spec.vae, spec.vae_revision))
 
     def _how(self, model: str, revision: str | None) -> dict[str, Any]:
         """Safetensors alone. A local folder's revision is its digest, which the hub's client would not understand."""
-        at = {"revision": revision} if revision and not Path(local_path(model)).is_dir() else {}
+        at = {"revision": revision} if revision and not Path(model).is_dir() else {}
         return {"torch_dtype": self._dtype, "use_safetensors": True, **at}
 
 

@@ -12,7 +12,9 @@ from posemill.errors import OutOfMemory, RunFault
 from posemill.specs import GenerateSpec
 from workers.calls import Call, Pictures
 from workers.compiling import compile_networks, filled
+from workers.loading import loading
 from workers.long_prompts import chunks_needed, is_too_long
+from workers.model_folders import ModelFolders
 from workers.model_loading import Models
 from workers.placement import Placement
 from workers.text_embeddings import TextEmbeddings
@@ -110,24 +112,24 @@ def _strengths(spec: GenerateSpec) -> dict[str, Any]:
 class Loader:
     """Makes pipelines of specs; those that have models in common share them."""
 
-    def __init__(self, placement: Placement) -> None:
+    def __init__(self, placement: Placement, folders: ModelFolders | None = None) -> None:
         self._placement = placement
+        self._folders = folders or ModelFolders.of("")
         self._models = Models(placement.torch_dtype)
 
     def load(self, spec: GenerateSpec) -> DiffusersPipeline:
         """Models from the hub, from folders in diffusers' layout or single files, safetensors only.
 
-        Raises RunFault when they cannot be loaded or do not belong together.
+        Raises RunFault when they cannot be loaded, do not belong together or lie outside the allowed folders, and what
+        `loading` lets pass.
         """
-        try:
-            pipe, base = self._models.pipeline(spec)
-        except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
-            words = " ".join(str(error).split())[:500]
-            raise RunFault(f"the model {spec.model!r} cannot be loaded: {words}") from error
-        if spec.long_prompts == "chunk" and hasattr(pipe, "text_encoder_2"):
-            raise RunFault(f"{spec.base} has two text encoders; prompts cannot be chunked: long_prompts: truncate")
-        _place(pipe, self._placement)
-        return DiffusersPipeline(pipe, base, self._placement, _revisions(pipe, spec))
+        placed = self._folders.of_generate(spec)
+        with loading(f"the model {spec.model!r}"):
+            pipe, base = self._models.pipeline(placed)
+            if spec.long_prompts == "chunk" and hasattr(pipe, "text_encoder_2"):
+                raise RunFault(f"{spec.base} has two text encoders; prompts cannot be chunked: long_prompts: truncate")
+            _place(pipe, self._placement)
+            return DiffusersPipeline(pipe, base, self._placement, _revisions(pipe, spec))
 
     @property
     def shares(self) -> bool:

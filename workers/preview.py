@@ -11,7 +11,7 @@ from posemill.errors import BadInput, PosemillError
 from posemill.logs import set_up_logging
 from posemill.preview import MADE, RUN, SOURCES, PreviewControl
 from posemill.records import Run, Source, decode, decode_lines
-from posemill.settings import Settings
+from posemill.settings import load_settings
 from posemill.specs import DetectSpec
 from workers.content import Content
 from workers.detect import spec_for, why_unusable
@@ -70,7 +70,7 @@ def main() -> int:
     set_up_logging()
     folder = Path(sys.argv[1])
     try:
-        made = make_preview(folder, device=choose_device(Settings().device))
+        made = make_preview(folder, device=choose_device(load_settings().device))
     except PosemillError as error:
         print(error, file=sys.stderr)
         return 3

@@ -5,11 +5,10 @@ from typing import Any
 from posemill.ledger import Ledger
 from posemill.names import Stage
 from posemill.settings import Settings
-from posemill.specs import DetectSpec, GenerateSpec
+from posemill.specs import DetectSpec
 from posemill.storage import Store
 from workers.batch_work import BatchWork
-from workers.calls import Pipeline
-from workers.model_folders import require_allowed_folders
+from workers.model_folders import ModelFolders
 from workers.slices import Slices
 
 
@@ -25,11 +24,10 @@ def _detect_work(store: Store, slices: Slices, settings: Settings) -> BatchWork[
     from workers.detectors import Detector, load_detector
     from workers.placement import choose_device
 
-    device = choose_device(settings.device)
+    device, folders = choose_device(settings.device), ModelFolders.of(settings.model_folders)
 
     def load(spec: DetectSpec) -> Detector:
-        require_allowed_folders((spec.weights,) if spec.weights else (), settings.model_folders)
-        return load_detector(spec, device=device)
+        return load_detector(spec, device=device, folders=folders)
 
     return DetectWork(store, slices, settings, load_detector=load)
 
@@ -41,12 +39,7 @@ def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Led
     from workers.placement import choose_placement
 
     placement = choose_placement(settings)
-    loader = Loader(placement)
-
-    def load(spec: GenerateSpec) -> Pipeline:
-        require_allowed_folders(spec.models, settings.model_folders)
-        return loader.load(spec)
-
+    loader = Loader(placement, ModelFolders.of(settings.model_folders))
     fitting = FittingSizes(ledger, card=placement.card)
     free_bytes = loader.free_bytes if loader.shares else None
-    return GenerateWork(store, slices, settings, load_pipeline=load, fitting=fitting, free_bytes=free_bytes)
+    return GenerateWork(store, slices, settings, load_pipeline=loader.load, fitting=fitting, free_bytes=free_bytes)

@@ -61,11 +61,13 @@ def up(detect_workers: int, generate_workers: int) -> None:
 @click.option("--queue", help="Consume this queue instead of the stage's own.")
 def worker(stage: str, concurrency: int, queue: str | None) -> None:
     """Work on one stage's batches until SIGTERM."""
+    from posemill.own_modules import module_command
     from producer.here import local_settings
 
     local_settings()
     more = ["--queue", queue] if queue else []
-    os.execv(sys.executable, [sys.executable, "-m", "workers", stage, "--concurrency", str(concurrency), *more])
+    command = module_command("workers", stage, "--concurrency", str(concurrency), *more)
+    os.execv(command[0], command)
 
 
 @click.command()
@@ -76,7 +78,7 @@ def doctor(as_json: bool) -> None:
     from producer.here import local_settings
     from producer.printing import print_json, print_table
 
-    findings = examine(local_settings())
+    findings = examine(local_settings)
     if as_json:
         print_json(findings)
     else:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from posemill.identity import digest, sha256
 from posemill.pictures import decode_picture, is_plain_png
-from posemill.settings import Settings
+from posemill.settings import load_settings
 from posemill.shapes import Size, fitted
 from posemill.storage import Store, get_unchanged
 from posemill.web import fetch
@@ -78,4 +78,4 @@ def read_address(store: Store, address: str) -> bytes:
     """What lies at a key of the store, an s3:// address or a URL."""
     if address.startswith("s3://"):
         return store.get_uri(address)
-    return fetch(address, Settings().hosts) if "://" in address else store.get(address)
+    return fetch(address, load_settings().hosts) if "://" in address else store.get(address)

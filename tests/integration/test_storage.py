@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from posemill.errors import NotFound, RunFault, ServiceError, TransientError
+from posemill.errors import BadInput, NotFound, RunFault, ServiceError, TransientError
 from posemill.records import StoredObject
 from posemill.settings import Settings
 from posemill.storage import Store, open_store, require_conditional_writes, split_s3_uri
@@ -87,9 +87,9 @@ def test_a_server_that_ignores_conditions_is_refused(store: Store) -> None:
         require_conditional_writes(Careless())  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("url", ["bucket/prefix", "http://bucket", "s3://", ""])
+@pytest.mark.parametrize("url", ["bucket/prefix", "http://bucket", "s3://", "", "s3://[x", "\udcff"])
 def test_an_address_that_is_not_s3_is_refused(url: str) -> None:
-    with pytest.raises(ServiceError):
+    with pytest.raises(BadInput):
         split_s3_uri(url)
 
 

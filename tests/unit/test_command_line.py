@@ -175,14 +175,16 @@ def test_a_storage_out_of_reach_is_status_3(call, monkeypatch, closed_port):
 
 
 @pytest.mark.parametrize(
-    ("store", "message"),
-    [("", "set POSEMILL_STORE to s3://bucket/prefix"), ("bucket", "'bucket' is not an s3:// address")],
-    ids=["none", "not s3"],
-)
-def test_a_storage_that_is_not_named_rightly_is_status_3(call, monkeypatch, store, message):
+    ("store", "expected", "message"),
+    [("", 3, "set POSEMILL_STORE to s3://bucket/prefix"), ("bucket", 2, "'bucket' is not an s3:// address"),
+     ("s3://", 2, "'s3://' is not an s3:// address"),
+     ("s3://a b", 2, "POSEMILL_STORE"), ("s3://[", 2, "POSEMILL_STORE")],
+    ids=["none", "not s3", "no bucket", "a blank", "no URL"],
+)  # fmt: skip
+def test_a_storage_that_is_not_named_rightly_is_one_line(call, monkeypatch, store, expected, message):
     monkeypatch.setenv("POSEMILL_STORE", store)
     status, _, errors = call("check", "run-1")
-    assert status == 3
+    assert status == expected
     assert message in one_line(errors)
 
 

@@ -29,6 +29,7 @@ ONLY_IMPORTERS = {
     "boto3": {"posemill/storage.py"},
     "botocore": {"posemill/storage.py", "posemill/storage_errors.py"},
     "obstore": {"posemill/quick_reads.py"},
+    "urllib3": {"posemill/web.py"},
     "diffusers": {"workers/model_loading.py"},
     "pydantic_settings": {"posemill/settings.py"},
 }
@@ -40,7 +41,7 @@ FORBIDDEN = {
 ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pydantic
     "posemill/child.py": "a child process gets this one's variables",
     "producer/here.py": "looks whether the user has named a storage, and else sets what `posemill up` serves",
-    "producer/local_fleet.py": "sets the embedded services for as long as they are up",
+    "producer/local_fleet.py": "leads to the embedded services for as long as they are up",
     "workers/__main__.py": "a child process gets this one's variables",
 }
 
