@@ -89,7 +89,7 @@ def _write_sheet(
 def _write_pages(
     destination: Destination, exporter: Exporter, manifest: Manifest, sheet: bytes | None, licence: str
 ) -> None:
-    run, statistics = exporter.reader.run, exporter.statistics
+    run, statistics = exporter.shown_run, exporter.statistics
     card = render_card(manifest, run, statistics, exporter.columns.kinds, licence=licence, sheet=sheet is not None)
     destination.write("README.md", card.encode())
     destination.write("overview.png", overview_png(statistics, manifest.outcomes))

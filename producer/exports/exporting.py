@@ -1,6 +1,6 @@
 """Exports a run: the stream of its samples cut into shards, each committed, and the manifest last.
 
-The same run and options give the same bytes.
+The same run and options give the same bytes; so do two runs of one recipe, but for the run's name in two files.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from producer.exports.folder_shards import FOLDERS, FolderShard, split_files
 from producer.exports.options import Form, Options
 from producer.exports.parquet_shards import ParquetShard
 from producer.exports.pictures import Made, Maker
+from producer.exports.published import published_run
 from producer.exports.samples import POLL_SECONDS, Sample, SampleReader
 from producer.exports.shards import (
     MANIFEST,
@@ -37,6 +38,7 @@ from producer.exports.webdataset_shards import WebdatasetShard
 from producer.streaming import in_order
 
 THREADS, AHEAD = 16, 32  # samples read from storage at once, and held in memory
+REFUSED = "its picture is not what its record says; `posemill check RUN --deep` names the object"
 Planned = tuple[Sample, dict[str, Any]]  # a sample and its row of records
 
 
@@ -50,6 +52,7 @@ class Exporter:
         self._destination = destination
         self._commits = Commits(destination)
         self._options = options
+        self.shown_run = self.reader.run if options.with_provenance else published_run(self.reader.run)
         self.columns = Columns(self.reader.run, options)
         self._passes = parse_filter(options.where, self.columns.filterable)
         self._maker = Maker(store, self.reader.run, options)
@@ -77,7 +80,7 @@ class Exporter:
                 see(sample)
             self._note_source(row["source_number"])
             waiting = open_shards[row["split"]]
-            waiting.append((sample, row))
+            waiting.append((sample, self.columns.published(row)))
             if len(waiting) == self._options.shard_size:
                 self._shard(row["split"], waiting)
                 open_shards[row["split"]] = []
@@ -139,7 +142,8 @@ class Exporter:
         try:
             made = self._maker.make(sample)
         except PermanentError as error:
-            return Refused(item_id=sample.item.id, code=error.code, message=str(error))
+            message = str(error) if self._options.with_provenance else REFUSED
+            return Refused(item_id=sample.item.id, code=error.code, message=message)
         writer.store(made)
         return made
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from producer.exports.pose_map import Cluster, PoseMap
-from producer.exports.statistics import OTHERS, SCORE_BINS, SEED_BINS, Statistics, seconds_edge
+from producer.exports.statistics import OTHERS, SCORE_BINS, Statistics, seconds_edge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,7 +42,6 @@ def histograms(statistics: Statistics, outcomes: Mapping[str, int]) -> dict[str,
         "People per image": lambda axes: _columns(axes, _by_number(statistics.people)),
         "Mean pose score": lambda axes: _bins(axes, statistics.scores, [n / SCORE_BINS for n in range(SCORE_BINS + 1)]),
         "Prompts": lambda axes: _rows(axes, statistics.prompts),
-        "Seeds": lambda axes: _bins(axes, statistics.seeds, [n * 2**32 / SEED_BINS for n in range(SEED_BINS + 1)]),
         "Seconds of device time per image": lambda axes: _seconds(axes, statistics.seconds),
         "Items that are not here, by reason": lambda axes: _rows(axes, rejected, nothing="none"),
     }

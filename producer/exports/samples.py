@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from posemill.errors import NotFound
+from posemill.identity import digest
 from posemill.names import RunKeys, Stage
 from posemill.rebuild import read_plan, read_run, read_state
 from posemill.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult, decode
@@ -43,8 +44,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origin(self) -> str:
-        """Identity of what the image was drawn from: the source's content, or the control image's address."""
-        return self.source.source_sha256 if self.source else self.control
+        """Identity of what the image was drawn from: the source's content, or a digest of the control image's address."""
+        return self.source.source_sha256 if self.source else digest("control image", self.control)
 
 
 class SampleReader:
