@@ -1,10 +1,9 @@
-"""A preview: the control images of a recipe's first sources, made on this machine and shown beside them."""
+"""A preview: the control images of a few of a recipe's sources, made on this machine and shown beside them."""
 
-import itertools
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from producer.lettering import counted
 from producer.recipe import parse_recipe, read_recipe, recipe_folder
 from producer.resolving import resolve
 from producer.rows import Candidate
+from producer.sampling import even_sample
 from producer.sheet_picture import Cell, CellRow, draw_sheet
 from producer.submission import rows_of
 
@@ -45,7 +45,7 @@ def preview(
     overrides: tuple[str, ...] = (),
     settings: Settings | None = None,
 ) -> Preview:
-    """Make the control images of the first `count` sources that can be read, in a process with the workers' libraries.
+    """Make the control images of `count` sources, an even sample of all, in a process with the workers' libraries.
 
     Redis is not needed, storage for s3:// sources alone. Raises RecipeError and RunFault.
     """
@@ -57,7 +57,7 @@ def preview(
     store = open_store(settings.store) if settings.store else None
     rows = rows_of(checked, recipe_folder(recipe), store, settings.hosts)
     candidates = (row.source for row in rows if row.source and not row.error)
-    sources = list(_taken(itertools.islice(candidates, count), destination, store, settings))
+    sources = list(_taken(even_sample(candidates, count), destination, store, settings))
     if not sources:
         raise RecipeError("sources: none needs a control image made")
     controls = _made(run, sources, destination)
@@ -76,7 +76,7 @@ def _clear(destination: Path) -> None:
     (destination / OURS).write_text("{}\n")
 
 
-def _taken(candidates: Iterator[Candidate], folder: Path, store: Store | None, settings: Settings) -> Iterator[Source]:
+def _taken(candidates: Iterable[Candidate], folder: Path, store: Store | None, settings: Settings) -> Iterator[Source]:
     """The sources' content, as files of the folder."""
     for number, candidate in enumerate(candidates):
         key = f"{number:04d}-source{Path(candidate.name).suffix if candidate.pose is None else '.json'}"

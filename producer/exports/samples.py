@@ -44,7 +44,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origin(self) -> str:
-        """Identity of what the image was drawn from: the source's content, or a digest of the control image's address."""
+        """Identity of what the image was drawn from: the source's content, or its control image's address, digested."""
         return self.source.source_sha256 if self.source else digest("control image", self.control)
 
 
