@@ -9,13 +9,16 @@ from posemill.errors import BadInput
 WIDEST = 2.0  # width to height; what is wider is fitted into a frame of this shape
 
 
-def thumbnail(path: Path, *, height: int) -> Image.Image:
-    """An RGB picture `height` pixels high, less when it is very wide; small ones are enlarged smoothly."""
+def thumbnail(path: Path, *, height: int, widest: float = WIDEST, enlarge: bool = True) -> Image.Image:
+    """An RGB picture `height` pixels high, less when it is very wide; small ones are enlarged smoothly, if at all."""
     try:
         with Image.open(path) as picture:
             picture.draft("RGB", (2 * height, 2 * height))  # lets JPEG skip detail that would be thrown away
             upright = upright_rgb(picture)
-            return upright.resize(_size(upright.size, height), Image.Resampling.LANCZOS)
+            size = _size(upright.size, height, widest)
+            if not enlarge and size[1] >= upright.height:
+                return upright
+            return upright.resize(size, Image.Resampling.LANCZOS)
     except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise BadInput(f"{path} cannot be shown on the contact sheet ({error}); write it again") from error
 
@@ -31,9 +34,9 @@ def upright_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _size(size: tuple[int, int], height: int) -> tuple[int, int]:
+def _size(size: tuple[int, int], height: int, widest: float) -> tuple[int, int]:
     aspect = size[0] / size[1]
-    if aspect > WIDEST:
-        width = round(height * WIDEST)
+    if aspect > widest:
+        width = round(height * widest)
         return width, max(round(width / aspect), 1)
     return max(round(height * aspect), 1), height

@@ -3,10 +3,10 @@
 The same run and options give the same bytes; so do two runs of one recipe, but for the run's name in two files.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from posemill.errors import PermanentError
+from posemill.records import ItemResult
 from posemill.storage import Store
 from producer.exports.columns import Columns
 from producer.exports.committing import Commits
@@ -42,6 +42,16 @@ REFUSED = "its picture is not what its record says; `posemill check RUN --deep` 
 Planned = tuple[Sample, dict[str, Any]]  # a sample and its row of records
 
 
+class Onlooker:
+    """Is shown every item as it goes by, in the plan's order; this one looks away."""
+
+    def taken(self, sample: Sample, row: dict[str, Any], shard: int) -> None:
+        """It goes into a shard of that number, of its row's split."""
+
+    def left_out(self, item: ItemResult) -> None:
+        """It is not done, or the filter leaves it out."""
+
+
 class Exporter:
     """One export of one run."""
 
@@ -62,25 +72,27 @@ class Exporter:
         self._filtered = self._refused = 0
 
     def export(
-        self, *, watch: bool = False, poll_seconds: float = POLL_SECONDS, see: Callable[[Sample], None] | None = None
+        self, *, watch: bool = False, poll_seconds: float = POLL_SECONDS, onlooker: Onlooker | None = None
     ) -> Manifest:
-        """Write all shards and give the manifest, which `commit` writes. `see` is shown every sample.
+        """Write all shards and give the manifest, which `commit` writes.
 
         `watch` waits for what the run has not made yet.
         """
         run = self.reader.run
         self._commits.claim(Marker(run_id=run.id, recipe_digest=run.recipe_digest, options=self._options))
         open_shards: dict[str, list[Planned]] = {split: [] for split in SPLITS}
-        for sample in self.reader.samples(watch=watch, poll_seconds=poll_seconds):
+        onlooker = onlooker or Onlooker()
+        for sample in self.reader.samples(watch=watch, poll_seconds=poll_seconds, other=onlooker.left_out):
             row = self.columns.of_sample(sample)
             if not self._passes(row):
                 self._filtered += 1
+                onlooker.left_out(sample.item)
                 continue
-            if see:
-                see(sample)
+            row = self.columns.published(row)
+            onlooker.taken(sample, row, self._next_shard(row["split"]))
             self._note_source(row["source_number"])
             waiting = open_shards[row["split"]]
-            waiting.append((sample, self.columns.published(row)))
+            waiting.append((sample, row))
             if len(waiting) == self._options.shard_size:
                 self._shard(row["split"], waiting)
                 open_shards[row["split"]] = []
@@ -103,7 +115,7 @@ class Exporter:
 
     def _shard(self, split: str, planned: list[Planned]) -> None:
         """Write a shard, or find that it stands."""
-        number = sum(1 for shard in self._shards if shard.split == split)
+        number = self._next_shard(split)
         digests = [record_digest(row) for _, row in planned]
         found = self._commits.standing(split, number, digests)
         if found:
@@ -117,6 +129,9 @@ class Exporter:
         self._shards.append(
             Shard(split=split, number=number, samples=len(found.index.samples), index_sha256=found.index_sha256)
         )
+
+    def _next_shard(self, split: str) -> int:
+        return sum(1 for shard in self._shards if shard.split == split)
 
     def _write_shard(
         self, split: str, number: int, planned: list[Planned], digests: list[str]
