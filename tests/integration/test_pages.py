@@ -196,7 +196,8 @@ def test_a_click_enlarges_arrows_go_on_and_escape_ends_it(
     assert words.text.splitlines()[-1] == tiles[-1].get_attribute("data-note"), "from the first to the last"
     browser.switch_to.active_element.send_keys(Keys.ESCAPE)
     assert not dialog.is_displayed()
-    assert browser.switch_to.active_element == tiles[-1]
+    # the browser says a little later that the dialog is closed, and only then is the focus put back
+    WebDriverWait(browser, 30).until(lambda _: browser.switch_to.active_element == tiles[-1])
     assert browser.execute_script("return document.documentElement.scrollWidth") == size[0]
     assert browser.get_log("browser") == []
 
