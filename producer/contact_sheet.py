@@ -3,32 +3,58 @@
 import io
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
+from PIL import Image
 
+from posemill.poses import Pose
+from producer.exports.pages import environment, script_digest
 from producer.lettering import counted
+from producer.sampling import even_places
 from producer.sheet_picture import Cell, CellRow, draw_sheet
+from producer.skeletons import pose_overlay
 from producer.thumbnails import thumbnail
 
-PNG_ROWS, PNG_IMAGES = 24, 8
-HTML_ROWS, HTML_IMAGES = 200, 24  # some ten kilobytes each
-HTML_THUMBNAIL_HEIGHT = 384  # half again the height shown, for dense screens
+PNG_LINES = 24  # of images; the fewer prompts a source has, the more sources are shown
+PNG_IMAGES = 6  # of a prompt
+EMBEDDED_HEIGHT = 512  # pixels; some 30 kilobytes each
+SQUARE = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SheetImage:
-    path: Path
+    path: Path | None  # None: there is no image, and the note says why
     prompt: str
     seed: int
+    note: str = ""
+    file: str = ""  # where it lies, beside the page
+    file_word: str = "file"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SheetLine:
+    """The images of one prompt."""
+
+    images: tuple[SheetImage, ...]
+    total: int  # of which these are the first
+
+    @property
+    def prompt(self) -> str:
+        return self.images[0].prompt
+
+    @property
+    def left_out(self) -> str:
+        return f"the first {len(self.images)} of {self.total:,}" if len(self.images) < self.total else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SheetControl:
     path: Path
     kind: str  # openpose, canny, …
+    file: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,36 +62,101 @@ class SheetRow:
     title: str
     source: Path | None  # None when the row came with a control image of its own
     controls: tuple[SheetControl, ...]
-    images: tuple[SheetImage, ...]
+    lines: tuple[SheetLine, ...]
+    prompts: int  # of which these lines are an even sample
+    facts: str = ""  # how many people, and how surely found
+    pose: Pose | None = None  # laid over the source
+    file: str = ""
+
+    @property
+    def left_out(self) -> str:
+        return _share(len(self.lines), self.prompts, "prompt")
+
+    @property
+    def most_seeds(self) -> int:
+        return max((len(line.images) for line in self.lines), default=1)
+
+    @property
+    def shape(self) -> float:
+        """Of its images, width to height."""
+        paths = [image.path for line in self.lines for image in line.images if image.path]
+        return _shape(paths[0]) if paths else SQUARE
 
 
-def write_contact_sheet(rows: Sequence[SheetRow], *, folder: Path, title: str, subtitle: str) -> tuple[Path, Path]:
+@dataclass(frozen=True, kw_only=True)
+class UnusedSource:
+    title: str
+    path: Path | None  # None: it cannot be shown
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnusedSources:
+    """Sources that gave no image, for one reason."""
+
+    reason: str
+    sources: tuple[UnusedSource, ...]
+    total: int  # of which these are an even sample
+
+    @property
+    def counted(self) -> str:
+        return _share(len(self.sources), self.total, "source") or counted(self.total, "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sheet:
+    title: str
+    subtitle: str
+    rows: tuple[SheetRow, ...]
+    total: int  # of which the rows are an even sample
+    unused: tuple[UnusedSources, ...] = ()
+
+    @property
+    def shown(self) -> str:
+        return _share(len(self.rows), self.total, "source")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedded:
+    """A picture inside the page."""
+
+    address: str
+    width: int
+    height: int
+
+    @property
+    def shape(self) -> float:
+        return round(self.width / self.height, 4)
+
+
+def write_contact_sheet(sheet: Sheet, folder: Path) -> tuple[Path, Path]:
     """Writes both into the folder and returns their paths: the picture, then the page.
 
-    Long runs are shown in part, and both say how much they leave out.
+    Long runs are shown in part, and both say so.
     """
     folder.mkdir(parents=True, exist_ok=True)
     picture_path, page_path = folder / "contact_sheet.png", folder / "contact_sheet.html"
-    shown, left_out = limited(rows, most_rows=PNG_ROWS, most_images=PNG_IMAGES)
-    cells = [_cells(row) for row in shown]
-    draw_sheet(cells, title=title, subtitle=subtitle, footer=left_out).save(picture_path)
-    page_path.write_text(render_page(rows, title=title, subtitle=subtitle), encoding="utf-8")
+    draw_contact_sheet(sheet).save(picture_path)
+    page_path.write_text(render_page(sheet), encoding="utf-8")
     return picture_path, page_path
 
 
-def render_page(rows: Sequence[SheetRow], *, title: str, subtitle: str) -> str:
-    """One page that needs nothing else: pictures inside, no script, no network."""
-    shown, left_out = limited(rows, most_rows=HTML_ROWS, most_images=HTML_IMAGES)
-    environment = Environment(
-        loader=PackageLoader("producer"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"picture": _picture_tag, "control_word": control_word}
-    template = environment.get_template("contact_sheet.html.j2")
-    return template.render(title=title, subtitle=subtitle, rows=shown, left_out=left_out)
+def draw_contact_sheet(sheet: Sheet) -> Image.Image:
+    """The picture: as many sources as give two dozen lines of images."""
+    most_lines = max((len(row.lines) for row in sheet.rows), default=1)
+    part = sampled(sheet, most_rows=max(3, PNG_LINES // max(1, most_lines)))
+    rows = [cells for row in part.rows for cells in _cells(row)]
+    return draw_sheet(rows, title=sheet.title, subtitle=sheet.subtitle, footer=_footer(part))
+
+
+def render_page(sheet: Sheet) -> str:
+    """One page that needs nothing else: pictures inside, one small script of its own, no network."""
+    template = picture_environment().get_template("contact_sheet.html.j2")
+    return template.render(sheet=sheet, has_poses=any(row.pose for row in sheet.rows), script_digest=script_digest())
+
+
+def sampled(sheet: Sheet, *, most_rows: int) -> Sheet:
+    """The same with fewer sources, evenly taken."""
+    return replace(sheet, rows=tuple(sheet.rows[place] for place in even_places(len(sheet.rows), most_rows)))
 
 
 def control_word(kind: str) -> str:
@@ -73,22 +164,53 @@ def control_word(kind: str) -> str:
     return "pose" if kind == "openpose" else kind
 
 
-def limited(rows: Sequence[SheetRow], *, most_rows: int, most_images: int) -> tuple[list[SheetRow], str]:
-    """The rows that fit, and a sentence about those that do not; empty when all do."""
-    shown = [
-        SheetRow(title=row.title, source=row.source, controls=row.controls, images=row.images[:most_images])
-        for row in rows[:most_rows]
+def embedded(path: Path) -> Embedded:
+    picture = thumbnail(path, height=EMBEDDED_HEIGHT, enlarge=False)
+    content = io.BytesIO()
+    picture.save(content, "WEBP", quality=82)
+    address = f"data:image/webp;base64,{b64encode(content.getvalue()).decode()}"
+    return Embedded(address=address, width=picture.width, height=picture.height)
+
+
+@cache
+def picture_environment() -> Environment:
+    """Templates that show pictures."""
+    found = environment().overlay()
+    found.filters = {**found.filters, "embedded": embedded, "control_word": control_word, "overlay": _overlay}
+    return found
+
+
+def _overlay(pose: Pose | None) -> str:
+    return pose_overlay(pose) if pose else ""
+
+
+def _share(shown: int, total: int, noun: str) -> str:
+    """How many of all are shown; nothing when all are."""
+    return f"{shown:,} of {counted(total, noun)}, sampled evenly" if shown < total else ""
+
+
+def _footer(sheet: Sheet) -> str:
+    unused = ", ".join(f"{group.reason} ({group.total:,})" for group in sheet.unused)
+    return ". ".join(filter(None, [sheet.shown, f"Not used: {unused}" if unused else ""]))
+
+
+def _shape(path: Path) -> float:
+    with Image.open(path) as picture:
+        return round(picture.width / picture.height, 4)
+
+
+def _cells(row: SheetRow) -> list[CellRow]:
+    """A row of cells for each prompt; the first has the inputs."""
+    lines = [
+        CellRow(inputs=(), images=tuple(_image_cell(image) for image in line.images[:PNG_IMAGES]), heading=line.prompt)
+        for line in row.lines
     ]
-    rows_left_out = len(rows) - len(shown)
-    images_left_out = sum(len(row.images) for row in rows) - sum(len(row.images) for row in shown)
-    if not rows_left_out and not images_left_out:
-        return shown, ""
-    return shown, f"Not shown: {counted(rows_left_out, 'row')} and {counted(images_left_out, 'image')} in all."
+    first = lines[0] if lines else CellRow(inputs=(), images=())
+    return [replace(first, inputs=_input_cells(row)), *lines[1:]]
 
 
-def _cells(row: SheetRow) -> CellRow:
-    images = [Cell(path=image.path, caption=image.prompt, note=f"seed {image.seed}") for image in row.images]
-    return CellRow(inputs=_input_cells(row), images=tuple(images))
+def _image_cell(image: SheetImage) -> Cell:
+    return Cell(path=image.path, caption="", note=f"seed {image.seed}" if image.path else image.note)
 
 
 def _input_cells(row: SheetRow) -> tuple[Cell, ...]:
@@ -96,18 +218,9 @@ def _input_cells(row: SheetRow) -> tuple[Cell, ...]:
     if row.source is None:
         first, *more = row.controls
         return (Cell(path=first.path, caption=row.title, note=control_word(first.kind)), *_control_cells(more))
-    return (Cell(path=row.source, caption=row.title, note="source"), *_control_cells(row.controls))
+    source = Cell(path=row.source, caption=row.title, note=row.facts or "source", pose=row.pose)
+    return (source, *_control_cells(row.controls))
 
 
 def _control_cells(controls: Sequence[SheetControl]) -> list[Cell]:
     return [Cell(path=control.path, caption=control_word(control.kind), note="") for control in controls]
-
-
-def _picture_tag(path: Path, alternative: str) -> Markup:
-    picture = thumbnail(path, height=HTML_THUMBNAIL_HEIGHT)
-    content = io.BytesIO()
-    picture.save(content, "WEBP", quality=82)
-    address = f"data:image/webp;base64,{b64encode(content.getvalue()).decode()}"
-    return Markup('<img src="{}" width="{}" height="{}" alt="{}">').format(
-        address, picture.width, picture.height, alternative
-    )

@@ -1,6 +1,9 @@
 """Text on a drawn picture: the font for each text, and lines that fit a width."""
 
+from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 from PIL import ImageFont
 
@@ -8,14 +11,17 @@ Font = ImageFont.FreeTypeFont
 
 # Pillow's own font is the same everywhere but knows few letters; these stand in where the system has them.
 BUILT_IN_LETTERS = frozenset(map(chr, range(32, 127))) | frozenset("“”‘’…·")
-OTHER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "Arial.ttf")
+OTHER_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf", "Arial.ttf")
+UNKNOWN = "\uffff"  # no font has a letter here
 ELLIPSIS = "…"
 
 
 def font_for(text: str, size: int) -> Font:
+    """The first font that has all letters of the text, or else the one that lacks fewest."""
     if BUILT_IN_LETTERS.issuperset(text):
         return _built_in_font(size)
-    return _other_font(size) or _built_in_font(size)
+    fonts = [_built_in_font(size), *_other_fonts(size)]
+    return min(fonts, key=lambda font: sum(not _has(font, letter) for letter in set(text)))
 
 
 def wrapped(text: str, font: Font, *, width: int, most_lines: int) -> list[str]:
@@ -58,13 +64,25 @@ def _built_in_font(size: int) -> Font:
 
 
 @cache
-def _other_font(size: int) -> Font | None:
-    for name in OTHER_FONTS:
-        try:
-            return ImageFont.truetype(name, size)
-        except OSError:
-            continue
-    return None
+def _other_fonts(size: int) -> list[Font]:
+    found = []
+    for name in (*OTHER_FONTS, *_bundled_fonts()):
+        with suppress(OSError):
+            found.append(ImageFont.truetype(name, size))
+    return found
+
+
+@cache
+def _bundled_fonts() -> list[str]:
+    """matplotlib brings one that knows Greek, Cyrillic, Arabic and Hebrew; exports need matplotlib anyway."""
+    found = find_spec("matplotlib")
+    return [str(Path(found.origin).parent / "mpl-data/fonts/ttf/DejaVuSans.ttf")] if found and found.origin else []
+
+
+@cache
+def _has(font: Font, letter: str) -> bool:
+    """Whether the font draws the letter as anything but the box that stands for unknown ones."""
+    return letter.isspace() or bytes(font.getmask(letter)) != bytes(font.getmask(UNKNOWN))
 
 
 def counted(number: int, noun: str) -> str:

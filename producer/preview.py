@@ -1,6 +1,5 @@
-"""A preview: the control images of a recipe's first sources, made on this machine and shown beside them."""
+"""A preview: the control images of a few of a recipe's sources, made on this machine and shown beside them."""
 
-import itertools
 import math
 import shutil
 import subprocess
@@ -23,6 +22,7 @@ from producer.lettering import counted
 from producer.recipe import parse_recipe, read_recipe, recipe_folder
 from producer.resolving import resolve
 from producer.rows import Candidate, Row
+from producer.sampling import even_sample
 from producer.scanning import SkippedTally
 from producer.sheet_picture import Cell, CellRow, draw_sheet
 from producer.source_files import read_picture
@@ -49,7 +49,7 @@ def preview(
     overrides: tuple[str, ...] = (),
     settings: Settings | None = None,
 ) -> Preview:
-    """Make the control images of the first `count` sources, in a process with the workers' libraries.
+    """Make the control images of `count` sources, an even sample of all, in a process with the workers' libraries.
 
     Redis is not needed, storage for s3:// sources alone. Raises RecipeError and RunFault.
     """
@@ -60,7 +60,7 @@ def preview(
     _clear(destination)
     store = open_store(settings.store) if settings.store else None
     rows = rows_of(checked, recipe_folder(recipe), store, settings, SkippedTally())
-    shown = list(itertools.islice((row for row in rows if row.source or row.error), count))
+    shown = even_sample((row for row in rows if row.source or row.error), count)
     if not shown:
         raise RecipeError("sources: none needs a control image made")
     taken = [_taken(number, row, destination, store, settings) for number, row in enumerate(shown)]

@@ -1,44 +1,52 @@
-"""The contact sheet as one picture: rows of cells of one height, each with its words underneath."""
+"""The contact sheet as one picture: inputs in a column on the left, images in even rows under their prompts."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
 
+from posemill.poses import Pose
 from producer.lettering import font_for, wrapped
+from producer.skeletons import draw_pose
 from producer.thumbnails import thumbnail
 
-CELL_HEIGHT = 256
-NARROWEST_CELL = 176  # so that the words under a tall picture stay readable
-MARGIN = 48
-GAP = 20
-ROW_GAP = 40
-RULE_SPACE = 36  # beside the usual gap, between inputs and images, with a rule in the middle
-HEADER_SPACE = 28
-WORDS_SPACE = 10  # between a picture and its words
+CELL_HEIGHT = 200
+WIDEST_IMAGE, WIDEST_INPUT = 1.6, 1.0  # width to height of the room for a picture; a wider one is fitted in
+NARROWEST_CELL = 128  # so that the words under a tall picture stay readable
+MOST_INPUT_COLUMNS = 2
+SHEET_WIDTH = 1600  # as wide as prompts are laid side by side
 NARROWEST_SHEET = 720
+MARGIN = 48
+GAP, BLOCK_GAP = 14, 36  # between pictures, between prompts
+SECTION_GAP = 34
+RULE_SPACE = 28  # on either side of the rule between inputs and images
+HEADER_SPACE = 28
+WORDS_SPACE = 8  # between a picture and its words
 CORNER_RADIUS = 8
-CAPTION_LINES = 4
 TITLE_SIZE, SUBTITLE_SIZE, CAPTION_SIZE, NOTE_SIZE = 34, 17, 16, 14
 LEADING = 1.32  # line height, in sizes of the font
 
 PAPER, FRAME, RULE = "#fbfaf8", "#dedbd5", "#e4e1db"
-INK, FAINT_INK = "#26241f", "#77726a"
+INK, FAINT_INK = "#26241f", "#6d685f"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    path: Path
+    path: Path | None  # None: there is no picture, and the note says why
     caption: str
-    note: str  # one line, fainter
+    note: str  # fainter
+    pose: Pose | None = None  # laid over the picture
 
 
 @dataclass(frozen=True, kw_only=True)
 class CellRow:
+    """Images of one prompt. A row without inputs goes on with those of the row above it."""
+
     inputs: tuple[Cell, ...]
     images: tuple[Cell, ...]
+    heading: str = ""  # over the images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,72 +61,141 @@ class _Line:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
-    """A cell made ready: its picture, its words broken into lines, and its place in the row."""
+class _Piece:
+    """Something to be drawn at its place: a picture, or lines of text."""
 
-    picture: Image.Image
-    lines: tuple[_Line, ...]
     left: int
+    top: int
+    picture: Image.Image | None = None
+    lines: tuple[_Line, ...] = ()
+
+    @property
+    def bottom(self) -> int:
+        return self.top + (self.picture.height if self.picture else _height(self.lines))
 
     @property
     def right(self) -> int:
-        return self.left + max(self.picture.width, NARROWEST_CELL)
+        return self.left + (self.picture.width if self.picture else 0)
 
-    @property
-    def height(self) -> int:
-        return CELL_HEIGHT + WORDS_SPACE + _height(self.lines)
+    def moved(self, left: int, top: int) -> "_Piece":
+        return _Piece(left=self.left + left, top=self.top + top, picture=self.picture, lines=self.lines)
+
+
+_Block = tuple[_Piece, ...]  # around an origin of its own
 
 
 def draw_sheet(rows: Sequence[CellRow], *, title: str, subtitle: str, footer: str) -> Image.Image:
     """The footer may be empty."""
-    blocks = [_blocks(row) for row in rows]
-    width = max([NARROWEST_SHEET, *(row[-1].right for row in blocks)]) + MARGIN
-    header = _lines(title, TITLE_SIZE, INK, width=width - 2 * MARGIN, most_lines=2)
-    header += _lines(subtitle, SUBTITLE_SIZE, FAINT_INK, width=width - 2 * MARGIN, most_lines=2)
-    ending = _lines(footer, NOTE_SIZE, FAINT_INK, width=width - 2 * MARGIN, most_lines=2)
-    tops, bottom = _row_tops(blocks, first=MARGIN + _height(header) + HEADER_SPACE)
-    sheet = Image.new("RGB", (width, bottom + _height(ending) + MARGIN - (0 if ending else ROW_GAP)), PAPER)
-    _write(sheet, (MARGIN, MARGIN), header)
-    for row, top, inputs in zip(blocks, tops, (len(row.inputs) for row in rows), strict=True):
-        _draw_row(sheet, top, row, inputs)
-    _write(sheet, (MARGIN, bottom), ending)
+    input_columns = min(MOST_INPUT_COLUMNS, max((len(row.inputs) for row in rows), default=1))
+    images_left = MARGIN + input_columns * (CELL_HEIGHT + GAP) - GAP + 2 * RULE_SPACE
+    sections = [_section(each, input_columns, images_left) for each in _grouped(rows)]
+    width = max([NARROWEST_SHEET - MARGIN, *(piece.right for section in sections for piece in section)]) + MARGIN
+    header = _texts((title, TITLE_SIZE, INK), (subtitle, SUBTITLE_SIZE, FAINT_INK), width=width - 2 * MARGIN)
+    ending = _texts((footer, NOTE_SIZE, FAINT_INK), width=width - 2 * MARGIN)
+    tops = _stacked(sections, first=MARGIN + _height(header) + HEADER_SPACE)
+    bottom = tops.pop()
+    sheet = Image.new("RGB", (width, bottom + _height(ending) + MARGIN - (0 if ending else SECTION_GAP)), PAPER)
+    _draw(sheet, [_Piece(left=MARGIN, top=MARGIN, lines=header), _Piece(left=MARGIN, top=bottom, lines=ending)])
+    for top, section in zip(tops, sections, strict=True):
+        _draw(sheet, [piece.moved(0, top) for piece in section])
+        if len({piece.left >= images_left for piece in section}) == 2:
+            _rule(sheet, images_left - RULE_SPACE, top, top + _bottom(section))
     return sheet
 
 
-def _blocks(row: CellRow) -> list[_Block]:
-    blocks: list[_Block] = []
-    left = MARGIN
-    for index, cell in enumerate((*row.inputs, *row.images)):
-        left += RULE_SPACE if index == len(row.inputs) else 0
-        blocks.append(_block(cell, left))
-        left = blocks[-1].right + GAP
-    return blocks
+def _grouped(rows: Sequence[CellRow]) -> list[list[CellRow]]:
+    """Rows that share their inputs."""
+    groups: list[list[CellRow]] = []
+    for row in rows:
+        if row.inputs or not groups:
+            groups.append([])
+        groups[-1].append(row)
+    return groups
 
 
-def _block(cell: Cell, left: int) -> _Block:
-    picture = thumbnail(cell.path, height=CELL_HEIGHT)
-    width = max(picture.width, NARROWEST_CELL)
-    caption = _lines(cell.caption, CAPTION_SIZE, INK, width=width, most_lines=CAPTION_LINES)
-    note = _lines(cell.note, NOTE_SIZE, FAINT_INK, width=width, most_lines=1)
-    return _Block(picture=picture, lines=caption + note, left=left)
+def _section(rows: Sequence[CellRow], input_columns: int, images_left: int) -> _Block:
+    """Inputs on the left; on the right as many prompts side by side as there is room for."""
+    inputs = [_cell(cell, widest=WIDEST_INPUT, width=CELL_HEIGHT, lines=2) for cell in rows[0].inputs]
+    pictures = _pictures(rows)
+    column = max([NARROWEST_CELL, *(picture.width for row in pictures for picture in row)])
+    blocks = [_prompt(row, found, column) for row, found in zip(rows, pictures, strict=True)]
+    block_width = max(1, *(len(row.images) for row in rows)) * (column + GAP) - GAP
+    beside = max(1, (SHEET_WIDTH - MARGIN - images_left + BLOCK_GAP) // (block_width + BLOCK_GAP))
+    placed = _laid_out(inputs, columns=input_columns, step=CELL_HEIGHT + GAP, left=MARGIN)
+    return (*placed, *_laid_out(blocks, columns=beside, step=block_width + BLOCK_GAP, left=images_left))
 
 
-def _row_tops(blocks: Sequence[Sequence[_Block]], *, first: int) -> tuple[list[int], int]:
-    """The upper edge of each row, and where the next would be."""
-    tops, top = [], first
-    for row in blocks:
-        tops.append(top)
-        top += max(block.height for block in row) + ROW_GAP
-    return tops, top
+def _pictures(rows: Sequence[CellRow]) -> list[list[Image.Image]]:
+    """The rows' images; where there is none, a blank of the others' shape."""
+    found = [[_picture(cell, WIDEST_IMAGE) if cell.path else None for cell in row.images] for row in rows]
+    size = next((picture.size for row in found for picture in row if picture), (CELL_HEIGHT, CELL_HEIGHT))
+    return [[picture or Image.new("RGB", size, RULE) for picture in row] for row in found]
 
 
-def _draw_row(sheet: Image.Image, top: int, row: Sequence[_Block], inputs: int) -> None:
-    for block in row:
-        _paste(sheet, (block.left, top + (CELL_HEIGHT - block.picture.height) // 2), block.picture)
-        _write(sheet, (block.left, top + CELL_HEIGHT + WORDS_SPACE), block.lines)
-    if len(row) > inputs:
-        x = row[inputs].left - (GAP + RULE_SPACE) // 2
-        ImageDraw.Draw(sheet).line((x, top, x, top + CELL_HEIGHT), fill=RULE, width=2)
+def _prompt(row: CellRow, pictures: Sequence[Image.Image], column: int) -> _Block:
+    """The prompt in two lines at most, its images beneath."""
+    width = max(1, len(row.images)) * (column + GAP) - GAP
+    heading = _Piece(left=0, top=0, lines=_texts((row.heading, CAPTION_SIZE, INK), width=width))
+    top = heading.bottom + (WORDS_SPACE if row.heading else 0)
+    images = [
+        piece.moved(number * (column + GAP), top)
+        for number, (cell, picture) in enumerate(zip(row.images, pictures, strict=True))
+        for piece in _with_words(cell, picture, width=column, lines=3)
+    ]
+    return (heading, *images)
+
+
+def _cell(cell: Cell, *, widest: float, width: int, lines: int) -> _Block:
+    return _with_words(cell, _picture(cell, widest), width=width, lines=lines)
+
+
+def _with_words(cell: Cell, picture: Image.Image, *, width: int, lines: int) -> _Block:
+    words = _texts((cell.caption, CAPTION_SIZE, INK), width=width, most_lines=lines)
+    words += _texts((cell.note, NOTE_SIZE, FAINT_INK), width=width)
+    below = _Piece(left=0, top=picture.height + WORDS_SPACE, lines=words)
+    return (_Piece(left=0, top=0, picture=picture), below)
+
+
+def _picture(cell: Cell, widest: float) -> Image.Image:
+    assert cell.path is not None
+    picture = thumbnail(cell.path, height=CELL_HEIGHT, widest=widest)
+    if cell.pose:
+        draw_pose(picture, cell.pose)
+    return picture
+
+
+def _laid_out(blocks: Sequence[_Block], *, columns: int, step: int, left: int) -> Iterable[_Piece]:
+    """Blocks in rows of so many columns, each row as high as its highest block."""
+    top = 0
+    for start in range(0, len(blocks), columns):
+        row = blocks[start : start + columns]
+        for number, block in enumerate(row):
+            yield from (piece.moved(left + number * step, top) for piece in block)
+        top += max(_bottom(block) for block in row) + GAP
+
+
+def _stacked(sections: Sequence[_Block], *, first: int) -> list[int]:
+    """The upper edge of each section, and where the next would be."""
+    tops = [first]
+    for section in sections:
+        tops.append(tops[-1] + _bottom(section) + SECTION_GAP)
+    return tops
+
+
+def _bottom(block: _Block) -> int:
+    return max((piece.bottom for piece in block), default=0)
+
+
+def _draw(sheet: Image.Image, pieces: Iterable[_Piece]) -> None:
+    for piece in pieces:
+        if piece.picture:
+            _paste(sheet, (piece.left, piece.top), piece.picture)
+        else:
+            _write(sheet, (piece.left, piece.top), piece.lines)
+
+
+def _rule(sheet: Image.Image, x: int, top: int, bottom: int) -> None:
+    ImageDraw.Draw(sheet).line((x, top, x, bottom), fill=RULE, width=2)
 
 
 def _paste(sheet: Image.Image, place: tuple[int, int], picture: Image.Image) -> None:
@@ -139,13 +216,18 @@ def _rounded(size: tuple[int, int], *, inset: int) -> Image.Image:
     scale = 4
     mask = Image.new("L", (size[0] * scale, size[1] * scale), 0)
     box = (inset * scale, inset * scale, (size[0] - inset) * scale - 1, (size[1] - inset) * scale - 1)
-    ImageDraw.Draw(mask).rounded_rectangle(box, radius=(CORNER_RADIUS - inset) * scale, fill=255)
+    if box[2] > box[0] and box[3] > box[1]:  # else it is a hairline itself
+        ImageDraw.Draw(mask).rounded_rectangle(box, radius=(CORNER_RADIUS - inset) * scale, fill=255)
     return mask.resize(size, Image.Resampling.BOX)
 
 
-def _lines(text: str, size: int, colour: str, *, width: int, most_lines: int) -> tuple[_Line, ...]:
-    texts = wrapped(text, font_for(text, size), width=width, most_lines=most_lines)
-    return tuple(_Line(text=each, size=size, colour=colour) for each in texts)
+def _texts(*texts: tuple[str, int, str], width: int, most_lines: int = 2) -> tuple[_Line, ...]:
+    """Texts one under the other, each with its size and colour, broken into lines."""
+    return tuple(
+        _Line(text=line, size=size, colour=colour)
+        for text, size, colour in texts
+        for line in wrapped(text, font_for(text, size), width=width, most_lines=most_lines)
+    )
 
 
 def _write(sheet: Image.Image, place: tuple[int, int], lines: Sequence[_Line]) -> None:

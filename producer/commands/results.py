@@ -90,6 +90,7 @@ def _in_words(samples: dict[str, int]) -> str:
 @click.option("--test", default=0.0, show_default=True, help="Share of the sources in the test split.")
 @click.option("--captions", is_flag=True, help="Texts are the manifest's captions, where it has them.")
 @click.option("--with-source", is_flag=True, help="Also write source images.")
+@click.option("--with-provenance", is_flag=True, help="Also say which worker made what, when, and where it is stored.")
 @click.option("--licence", default="other", show_default=True, help="The data set's, by the Hub's name for it.")
 @click.option("--watch", is_flag=True, help="Export while the run goes on, and wait for its end.")
 @AS_JSON

@@ -111,7 +111,7 @@ def unpause(run_id: str, as_json: bool) -> None:
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a key of the recipe.")
 @AS_JSON
 def preview(recipe: str, count: int, out: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Make the control images of RECIPE's first sources on this machine, and show them on a contact sheet."""
+    """Make the control images of an even sample of RECIPE's sources here, and show them on a contact sheet."""
     from producer.here import local_settings
     from producer.preview import preview as make_preview
     from producer.printing import print_json, print_table

@@ -12,6 +12,7 @@ import msgspec
 from posemill.records import Run
 from producer.exports.options import Options
 from producer.exports.pictures import Made
+from producer.exports.published import PROVENANCE, published_json, published_name, published_run, sources_of
 from producer.exports.samples import Sample
 from producer.exports.splits import split_of
 from producer.planning import CAPTION
@@ -76,12 +77,16 @@ class Columns:
 
     def __init__(self, run: Run, options: Options) -> None:
         self._options = options
+        self._sources = sources_of(run)
+        run = run if options.with_provenance else published_run(run)
         self._settings = _settings("generate", run.generate) | _settings("detect", run.detect)
         self._own = own_columns(run)
         settings = {name: _KINDS[type(value)] for name, value in self._settings.items()}
         own = {f"column_{name}": Kind.TEXT for name in self._own}
         self.filterable: dict[str, Kind] = FROM_RECORDS | settings | own
-        self.kinds: dict[str, Kind] = FROM_RECORDS | FROM_PICTURES | settings | own
+        left_out = frozenset[str]() if options.with_provenance else PROVENANCE
+        kinds = FROM_RECORDS | FROM_PICTURES | settings | own
+        self.kinds: dict[str, Kind] = {name: kind for name, kind in kinds.items() if name not in left_out}
 
     def of_sample(self, sample: Sample) -> dict[str, Any]:
         """Everything that the records say."""
@@ -127,6 +132,14 @@ class Columns:
             **self._settings,
             **{f"column_{name}": item.columns.get(name, "") for name in self._own},
         }
+
+    def published(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A sample's row as the export holds it; the whole one where provenance is wanted."""
+        if self._options.with_provenance:
+            return row
+        made_with = published_json(row["made_with"])
+        shown = {"source": published_name(row["source"], self._sources), "made_with": made_with}
+        return {name: value for name, value in (row | shown).items() if name not in PROVENANCE}
 
     def of_made(self, made: Made, row: dict[str, Any], near_duplicate_of: str) -> dict[str, Any]:
         """Everything: the sample's row and what its pictures say, in the order of `kinds`."""

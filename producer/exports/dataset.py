@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import msgspec
+from markupsafe import Markup
 
 from posemill.records import Run
 from posemill.storage import Store
@@ -13,7 +14,7 @@ from producer.exports.destinations import Destination, open_destination
 from producer.exports.exporting import Exporter
 from producer.exports.options import Options
 from producer.exports.plots import overview_png
-from producer.exports.report import render_report
+from producer.exports.report import render_report, report_pictures
 from producer.exports.samples import POLL_SECONDS
 from producer.exports.shards import Manifest
 from producer.exports.sheet import Shown
@@ -49,11 +50,12 @@ def export_run(
     Raises BadInput when the destination holds something else, or the export extra is not installed.
     """
     destination = open_destination(str(address))
-    exporter, shown = Exporter(store, run_id, destination, options or Options()), Shown()
-    manifest = exporter.export(watch=watch, poll_seconds=poll_seconds, see=shown.see)
-    subtitle = subtitle or _subtitle(exporter.reader.run)
-    sheet = _write_sheet(destination, store, exporter, shown, title or run_id, subtitle)
-    _write_pages(destination, exporter, manifest, sheet, licence)
+    options = options or Options()
+    exporter, shown = Exporter(store, run_id, destination, options), Shown(options)
+    manifest = exporter.export(watch=watch, poll_seconds=poll_seconds, onlooker=shown)
+    run = exporter.reader.run
+    pictures = _write_sheet(destination, store, run, shown, title or run.name, subtitle or _subtitle(run))
+    _write_pages(destination, exporter, manifest, pictures, licence)
     exporter.commit(manifest)
     samples = sum(manifest.samples.values())
     return Exported(
@@ -71,26 +73,25 @@ def _subtitle(run: Run) -> str:
 
 
 def _write_sheet(
-    destination: Destination, store: Store, exporter: Exporter, shown: Shown, title: str, subtitle: str
-) -> bytes | None:
-    """The contact sheet, as picture and page; None when there is nothing to show."""
+    destination: Destination, store: Store, run: Run, shown: Shown, title: str, subtitle: str
+) -> Markup | None:
+    """The contact sheet, as picture and page, and the part of it for the report; None when there is nothing to show."""
     with tempfile.TemporaryDirectory(prefix="posemill-sheet-") as name:
         folder = Path(name)
-        rows = shown.rows(store, exporter.reader.run, folder)
-        if not rows:
+        sheet = shown.sheet(store, run, folder, title=title, subtitle=subtitle)
+        if not sheet.rows and not sheet.unused:
             return None
-        paths = write_contact_sheet(rows, folder=folder, title=title, subtitle=subtitle)
-        picture = paths[0].read_bytes()
-        for path in paths:
+        pictures = report_pictures(sheet)
+        for path in write_contact_sheet(sheet, folder):
             destination.write_file(path.name, path)
-        return picture
+        return pictures
 
 
 def _write_pages(
-    destination: Destination, exporter: Exporter, manifest: Manifest, sheet: bytes | None, licence: str
+    destination: Destination, exporter: Exporter, manifest: Manifest, pictures: Markup | None, licence: str
 ) -> None:
-    run, statistics = exporter.reader.run, exporter.statistics
-    card = render_card(manifest, run, statistics, exporter.columns.kinds, licence=licence, sheet=sheet is not None)
+    run, statistics = exporter.shown_run, exporter.statistics
+    card = render_card(manifest, run, statistics, exporter.columns.kinds, licence=licence, sheet=pictures is not None)
     destination.write("README.md", card.encode())
     destination.write("overview.png", overview_png(statistics, manifest.outcomes))
-    destination.write("report.html", render_report(manifest, run, statistics, sheet).encode())
+    destination.write("report.html", render_report(manifest, run, statistics, pictures).encode())

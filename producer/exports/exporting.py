@@ -1,12 +1,12 @@
 """Exports a run: the stream of its samples cut into shards, each committed, and the manifest last.
 
-The same run and options give the same bytes.
+The same run and options give the same bytes; so do two runs of one recipe, but for the run's name in two files.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from posemill.errors import PermanentError
+from posemill.records import ItemResult
 from posemill.storage import Store
 from producer.exports.columns import Columns
 from producer.exports.committing import Commits
@@ -18,6 +18,7 @@ from producer.exports.folder_shards import FOLDERS, FolderShard, split_files
 from producer.exports.options import Form, Options
 from producer.exports.parquet_shards import ParquetShard
 from producer.exports.pictures import Made, Maker
+from producer.exports.published import published_run
 from producer.exports.samples import POLL_SECONDS, Sample, SampleReader
 from producer.exports.shards import (
     MANIFEST,
@@ -37,7 +38,18 @@ from producer.exports.webdataset_shards import WebdatasetShard
 from producer.streaming import in_order
 
 THREADS, AHEAD = 16, 32  # samples read from storage at once, and held in memory
+REFUSED = "its picture is not what its record says; `posemill check RUN --deep` names the object"
 Planned = tuple[Sample, dict[str, Any]]  # a sample and its row of records
+
+
+class Onlooker:
+    """Is shown every item as it goes by, in the plan's order; this one looks away."""
+
+    def taken(self, sample: Sample, row: dict[str, Any], shard: int) -> None:
+        """It goes into a shard of that number, of its row's split."""
+
+    def left_out(self, item: ItemResult) -> None:
+        """It is not done, or the filter leaves it out."""
 
 
 class Exporter:
@@ -50,6 +62,7 @@ class Exporter:
         self._destination = destination
         self._commits = Commits(destination)
         self._options = options
+        self.shown_run = self.reader.run if options.with_provenance else published_run(self.reader.run)
         self.columns = Columns(self.reader.run, options)
         self._passes = parse_filter(options.where, self.columns.filterable)
         self._maker = Maker(store, self.reader.run, options)
@@ -59,22 +72,24 @@ class Exporter:
         self._filtered = self._refused = 0
 
     def export(
-        self, *, watch: bool = False, poll_seconds: float = POLL_SECONDS, see: Callable[[Sample], None] | None = None
+        self, *, watch: bool = False, poll_seconds: float = POLL_SECONDS, onlooker: Onlooker | None = None
     ) -> Manifest:
-        """Write all shards and give the manifest, which `commit` writes. `see` is shown every sample.
+        """Write all shards and give the manifest, which `commit` writes.
 
         `watch` waits for what the run has not made yet.
         """
         run = self.reader.run
         self._commits.claim(Marker(run_id=run.id, recipe_digest=run.recipe_digest, options=self._options))
         open_shards: dict[str, list[Planned]] = {split: [] for split in SPLITS}
-        for sample in self.reader.samples(watch=watch, poll_seconds=poll_seconds):
+        onlooker = onlooker or Onlooker()
+        for sample in self.reader.samples(watch=watch, poll_seconds=poll_seconds, other=onlooker.left_out):
             row = self.columns.of_sample(sample)
             if not self._passes(row):
                 self._filtered += 1
+                onlooker.left_out(sample.item)
                 continue
-            if see:
-                see(sample)
+            row = self.columns.published(row)
+            onlooker.taken(sample, row, self._next_shard(row["split"]))
             self._note_source(row["source_number"])
             waiting = open_shards[row["split"]]
             waiting.append((sample, row))
@@ -100,7 +115,7 @@ class Exporter:
 
     def _shard(self, split: str, planned: list[Planned]) -> None:
         """Write a shard, or find that it stands."""
-        number = sum(1 for shard in self._shards if shard.split == split)
+        number = self._next_shard(split)
         digests = [record_digest(row) for _, row in planned]
         found = self._commits.standing(split, number, digests)
         if found:
@@ -114,6 +129,9 @@ class Exporter:
         self._shards.append(
             Shard(split=split, number=number, samples=len(found.index.samples), index_sha256=found.index_sha256)
         )
+
+    def _next_shard(self, split: str) -> int:
+        return sum(1 for shard in self._shards if shard.split == split)
 
     def _write_shard(
         self, split: str, number: int, planned: list[Planned], digests: list[str]
@@ -139,7 +157,8 @@ class Exporter:
         try:
             made = self._maker.make(sample)
         except PermanentError as error:
-            return Refused(item_id=sample.item.id, code=error.code, message=str(error))
+            message = str(error) if self._options.with_provenance else REFUSED
+            return Refused(item_id=sample.item.id, code=error.code, message=message)
         writer.store(made)
         return made
 

@@ -20,6 +20,19 @@ FOLDERS = {  # of images and control images, below the split's
 }
 
 
+def image_file(options: Options, number: int, item_id: str) -> str:
+    """Below the split's folder, as are all."""
+    return f"{FOLDERS[options.form][0]}/{number:05d}/{item_id}.{options.image_format.suffix}"
+
+
+def control_file(options: Options, number: int, name: str) -> str:
+    return f"{FOLDERS[options.form][1]}/{number:05d}/{name}.png"
+
+
+def source_file(options: Options, number: int, item_id: str) -> str:
+    return f"sources/{number:05d}/{item_id}.{options.image_format.suffix}"
+
+
 class FolderShard:
     """A folder of pictures for each kind and shard, so that none holds more files than a hub allows."""
 
@@ -27,8 +40,7 @@ class FolderShard:
         self._destination = destination
         self._split = split
         self._number = number
-        self._suffix = options.image_format.suffix
-        self._images, self._controls = FOLDERS[options.form]
+        self._options = options
         self._rows = GrowingFile(destination, rows_name(split, number))
         self._files: dict[str, StoredFile] = {}
         self._lock = threading.Lock()
@@ -52,11 +64,11 @@ class FolderShard:
         """The sample's files, relative to the split: image, control image, and what else there is."""
         item_id = made.sample.item.id
         contents = {
-            f"{self._images}/{self._number:05d}/{item_id}.{self._suffix}": made.image,
-            f"{self._controls}/{self._number:05d}/{made.control.name}.png": made.control.png,
+            image_file(self._options, self._number, item_id): made.image,
+            control_file(self._options, self._number, made.control.name): made.control.png,
         }
         if made.source is not None:
-            contents[f"sources/{self._number:05d}/{item_id}.{self._suffix}"] = made.source
+            contents[source_file(self._options, self._number, item_id)] = made.source
         if made.pose:
             contents[self._pose_name(made)] = made.pose.openpose.encode()
         return contents

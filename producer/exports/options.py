@@ -41,6 +41,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     test: float = 0.0
     captions: bool = False  # the text is the manifest's caption where it has one
     with_source: bool = False  # also the source image
+    with_provenance: bool = False  # also workers, clocks and addresses; see published.py
 
     def __post_init__(self) -> None:
         if self.shard_size < 1:

@@ -92,7 +92,7 @@ class Maker:
         )
 
     def _source(self, sample: Sample) -> bytes | None:
-        source = planned_source(self._store, self._run, sample, self._plans)
+        source = planned_source(self._store, self._run, sample.item.source, self._plans)
         if source is None or source.pose is not None:
             return None
         content = read_address(self._store, source.key or source.uri or "")
@@ -103,12 +103,12 @@ class Maker:
         return encoded(picture, self._options)
 
 
-def planned_source(store: Store, run: Run, sample: Sample, plans: Kept[bytes]) -> Source | None:
-    """The row of the detect plan that a sample's source was; None where its control image was ready-made."""
-    if sample.item.source is None:
+def planned_source(store: Store, run: Run, number: int | None, plans: Kept[bytes]) -> Source | None:
+    """A source's row of the detect plan by its number; None where the control image was ready-made."""
+    if number is None:
         return None
     slicing = run.slicing[Stage.DETECT]
-    batch, position = divmod(sample.item.source, slicing.batch_size)
+    batch, position = divmod(number, slicing.batch_size)
     shard, rows = slicing.place(batch)
     key = RunKeys(run.id).shard(Stage.DETECT, shard)
     return decode_rows(plans.get(key, lambda: store.get(key)), Source, rows)[position]

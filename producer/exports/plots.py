@@ -4,15 +4,15 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from producer.exports.pose_map import Cluster, PoseMap
-from producer.exports.statistics import OTHERS, SCORE_BINS, SEED_BINS, Statistics, seconds_edge
+from producer.exports.statistics import OTHERS, SCORE_BINS, Statistics, seconds_edge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-INK, FAINT, BAR = "#26241f", "#77726a", "#4c78a8"
+INK, FAINT, BAR = "#26241f", "#6d685f", "#4c78a8"
+THEME = {INK: "ink", FAINT: "faint", BAR: "bar"}  # a page's own names for them, which it darkens and lightens
 STYLE: Any = {  # matplotlib types every key
     "font.size": 9,
     "axes.spines.top": False,
@@ -31,24 +31,45 @@ STYLE: Any = {  # matplotlib types every key
 MOST_BARS = 12
 FEWEST_ROWS = 5  # places for bars, so that a single one is not a wall
 LONGEST_LABEL = 42  # characters
-LIMBS = ((1, 2), (2, 3), (3, 4), (1, 5), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
-         (1, 0), (0, 14), (14, 16), (0, 15), (15, 17))  # fmt: skip  # between OpenPose's keypoints
+FEW_LETTERS = 16
+
+Draw = Callable[["Axes"], None]
 
 
-def histograms(statistics: Statistics, outcomes: Mapping[str, int]) -> dict[str, Callable[["Axes"], None]]:
-    """What draws each histogram, by its title."""
-    rejected = {reason: number for reason, number in outcomes.items() if reason != "done"}
-    return {
-        "People per image": lambda axes: _columns(axes, _by_number(statistics.people)),
-        "Mean pose score": lambda axes: _bins(axes, statistics.scores, [n / SCORE_BINS for n in range(SCORE_BINS + 1)]),
-        "Prompts": lambda axes: _rows(axes, statistics.prompts),
-        "Seeds": lambda axes: _bins(axes, statistics.seeds, [n * 2**32 / SEED_BINS for n in range(SEED_BINS + 1)]),
-        "Seconds of device time per image": lambda axes: _seconds(axes, statistics.seconds),
-        "Items that are not here, by reason": lambda axes: _rows(axes, rejected, nothing="none"),
+def shown(statistics: Statistics, outcomes: Mapping[str, int]) -> dict[str, str | Draw]:
+    """By its title each histogram's drawing; its one value in words where there is no more than one."""
+    missing = {reason: number for reason, number in outcomes.items() if reason != "done"}
+    score_edges = [n / SCORE_BINS for n in range(SCORE_BINS + 1)]
+    found: dict[str, str | Draw | None] = {
+        "People per image": only(statistics.people) or (lambda axes: _columns(axes, _by_number(statistics.people))),
+        "Mean pose score": only_bin(statistics.scores, lambda n: f"{score_edges[n]:.2f}")
+        or (lambda axes: _bins(axes, statistics.scores, score_edges)),
+        "Prompts": only(statistics.prompts) or (lambda axes: _rows(axes, statistics.prompts)),
+        "Items that are not here, by reason": only(missing, with_number=True) or (lambda axes: _rows(axes, missing)),
+        "Seconds of device time per image": only_bin(statistics.seconds, lambda n: f"{seconds_edge(n):.2g}")
+        or (lambda axes: _seconds(axes, statistics.seconds)),
     }
+    if not any(statistics.seconds):  # an export without provenance has no clocks
+        del found["Seconds of device time per image"]
+    return {title: figure for title, figure in found.items() if figure is not None}
 
 
-def svg(draw: Callable[["Axes"], None], title: str, size: tuple[float, float] = (4.6, 2.7)) -> str:
+def only(counts: Mapping[str, int], *, with_number: bool = False) -> str | None:
+    """The one value that there is, or that there is none; None where there are several."""
+    if len(counts) > 1:
+        return None
+    return next((f"{kind}: {number:,}" if with_number else kind for kind, number in counts.items()), "none")
+
+
+def only_bin(counts: Sequence[int], edge: Callable[[int], str]) -> str | None:
+    """The one bin that holds anything, by its edges; None where several do."""
+    used = [number for number, count in enumerate(counts) if count]
+    if len(used) > 1:
+        return None
+    return f"{edge(used[0])} to {edge(used[0] + 1)}" if used else "none"
+
+
+def svg(draw: Draw, title: str, size: tuple[float, float] = (4.6, 2.7)) -> str:
     """One plot as an <svg> element; sizes in inches."""
     with _style():
         figure = _figure(size)
@@ -59,28 +80,20 @@ def svg(draw: Callable[["Axes"], None], title: str, size: tuple[float, float] = 
 
 
 def overview_png(statistics: Statistics, outcomes: Mapping[str, int]) -> bytes:
-    """All histograms in one picture."""
+    """All of it in one picture."""
+    figures = shown(statistics, outcomes)
     with _style():
         figure = _figure((13.5, 6.4))
-        for place, (title, draw) in enumerate(histograms(statistics, outcomes).items(), start=1):
+        for place, (title, content) in enumerate(figures.items(), start=1):
             axes = figure.add_subplot(2, 3, place)
             axes.set_title(title)
-            draw(axes)
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=100, metadata={"Software": None})
-        return content.getvalue()
-
-
-def pose_map_svg(found: PoseMap) -> str:
-    """The plane of poses, and the middle of each cluster as a stick figure."""
-    with _style():
-        figure = _figure((9.6, 4.4))
-        whole = figure.add_gridspec(1, 2, width_ratios=(1, 1.35))
-        _scatter(figure.add_subplot(whole[0]), found)
-        grid = whole[1].subgridspec(3, 4)
-        for number, cluster in enumerate(found.clusters[:12]):
-            _stick_figure(figure.add_subplot(grid[number // 4, number % 4]), cluster, f"C{number % 10}")
-        return _as_svg(figure)
+            if isinstance(content, str):
+                _value(axes, content)
+            else:
+                content(axes)
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=100, metadata={"Software": None})
+        return png.getvalue()
 
 
 def _style() -> Any:
@@ -99,7 +112,17 @@ def _as_svg(figure: "Figure") -> str:
     content = io.StringIO()
     figure.savefig(content, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = content.getvalue()
+    for colour, name in THEME.items():
+        text = text.replace(colour, f"var(--{name})")
     return text[text.index("<svg") :]  # without the head that only a file of its own needs
+
+
+def _value(axes: "Axes", text: str) -> None:
+    """One value, written instead of drawn."""
+    short = _short(text)
+    size = 26 if len(short) <= FEW_LETTERS else 12
+    axes.text(0.5, 0.5, short, ha="center", va="center", fontsize=size, parse_math=False, transform=axes.transAxes)
+    axes.set_axis_off()
 
 
 def _columns(axes: "Axes", counts: Mapping[str, int]) -> None:
@@ -108,19 +131,15 @@ def _columns(axes: "Axes", counts: Mapping[str, int]) -> None:
     _whole_numbers(axes.yaxis)
 
 
-def _rows(axes: "Axes", counts: Mapping[str, int], nothing: str = "") -> None:
+def _rows(axes: "Axes", counts: Mapping[str, int]) -> None:
     """The most frequent kinds, one bar under the other."""
     most = sorted((kind for kind in counts if kind != OTHERS), key=lambda kind: (-counts[kind], kind))
-    shown = {_short(kind): counts[kind] for kind in most[:MOST_BARS]}
-    rest = sum(counts.values()) - sum(shown.values())
+    rows = {_short(kind): counts[kind] for kind in most[:MOST_BARS]}
+    rest = sum(counts.values()) - sum(rows.values())
     if rest > 0:
-        shown[f"{len(counts) - min(len(most), MOST_BARS)} or more others"] = rest
-    if not shown:
-        axes.text(0.5, 0.5, nothing, ha="center", va="center", transform=axes.transAxes)
-        axes.set_axis_off()
-        return
-    labels = list(shown)[::-1]
-    axes.barh(range(len(labels)), [shown[label] for label in labels], height=0.7, color=BAR)
+        rows[f"{len(counts) - min(len(most), MOST_BARS)} or more others"] = rest
+    labels = list(rows)[::-1]
+    axes.barh(range(len(labels)), [rows[label] for label in labels], height=0.7, color=BAR)
     axes.set_ylim(min(-0.6, len(labels) - FEWEST_ROWS), len(labels) - 0.4)
     axes.set_yticks(range(len(labels)), labels=labels, parse_math=False, fontsize=7)
     axes.set_xlabel("images")
@@ -148,29 +167,6 @@ def _whole_numbers(axis: "Axis") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
-
-
-def _scatter(axes: "Axes", found: PoseMap) -> None:
-    axes.set_title("Poses; like ones lie near each other")
-    xs, ys = [place[0] for place in found.places], [place[1] for place in found.places]
-    axes.scatter(
-        xs, ys, c=[f"C{member % 10}" for member in found.members], s=[8 + 4 * n**0.5 for n in found.images], alpha=0.7
-    )
-    axes.set_xticks([])
-    axes.set_yticks([])
-
-
-def _stick_figure(axes: "Axes", cluster: Cluster, colour: str) -> None:
-    points = list(zip(cluster.pose.points[::2], cluster.pose.points[1::2], strict=True))
-    for start, end in LIMBS:
-        (x0, y0), (x1, y1) = points[start], points[end]
-        if x0 is not None and y0 is not None and x1 is not None and y1 is not None:
-            axes.plot((x0, x1), (y0, y1), color=colour, linewidth=2, solid_capstyle="round")
-    axes.set_xlim(-0.6, 0.6)
-    axes.set_ylim(0.6, -0.6)
-    axes.set_aspect("equal")
-    axes.set_axis_off()
-    axes.set_title(f"{cluster.images:,} images, {cluster.poses:,} poses", fontsize=7, fontweight="normal")
 
 
 def _by_number(counts: Mapping[str, int]) -> dict[str, int]:

@@ -7,6 +7,7 @@ import msgspec
 
 from producer.exports.poses_seen import SeenPose
 
+FEWEST_POSES = 20  # fewer are no map
 MOST_CLUSTERS = 12
 MISSING = 0.0  # a keypoint that was not found counts as the person's middle
 
@@ -22,6 +23,7 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
 class PoseMap(msgspec.Struct, frozen=True, kw_only=True):
     """Where each pose lies, and its cluster's number; clusters with most images first."""
 
+    poses: list[SeenPose]
     places: list[tuple[float, float]]
     members: list[int]
     images: list[int]
@@ -33,7 +35,7 @@ def map_poses(poses: Sequence[SeenPose]) -> PoseMap:
     from scipy.cluster.vq import kmeans2
 
     if not poses:
-        return PoseMap(places=[], members=[], images=[], clusters=[])
+        return PoseMap(poses=[], places=[], members=[], images=[], clusters=[])
     vectors = [[MISSING if value is None else value for value in pose.points] for pose in poses]
     different = len({tuple(vector) for vector in vectors})
     wanted = min(MOST_CLUSTERS, different, max(1, len(vectors) // 2))
@@ -75,6 +77,7 @@ def _ordered(
     ]
     rank = {label: place for place, label in enumerate(order)}
     return PoseMap(
+        poses=list(poses),
         places=places,
         members=[rank[label] for label in labels],
         images=[pose.images for pose in poses],

@@ -1,50 +1,46 @@
 """report.html: everything about a data set on one page that opens without a network."""
 
-import io
-from base64 import b64encode
-
 from markupsafe import Markup
-from PIL import Image
 
 from posemill.records import Run
+from producer.contact_sheet import Sheet, picture_environment, sampled
 from producer.exports.card import model_licence, models, settings_of
-from producer.exports.pages import environment
-from producer.exports.plots import histograms, pose_map_svg, svg
-from producer.exports.pose_map import map_poses
+from producer.exports.pages import script_digest
+from producer.exports.plots import shown, svg
+from producer.exports.pose_figures import cluster_svg, pose_map_svg
+from producer.exports.pose_map import FEWEST_POSES, map_poses
 from producer.exports.shards import Manifest
 from producer.exports.statistics import Statistics
 
-SHEET_WIDTH = 1800  # pixels
+MOST_SOURCES = 4
 
 
-def render_report(manifest: Manifest, run: Run, statistics: Statistics, sheet: bytes | None) -> str:
-    """The page; `sheet` is the contact sheet as PNG, where there is one."""
-    plots = {title: Markup(svg(draw, title)) for title, draw in histograms(statistics, manifest.outcomes).items()}
-    poses = map_poses(list(statistics.poses.kept.values()))
-    total = sum(manifest.samples.values())
-    return environment().get_template("report.html.j2").render(
+def render_report(manifest: Manifest, run: Run, statistics: Statistics, pictures: Markup | None) -> str:
+    """The page; `pictures` is what `report_pictures` made, where there is anything to show."""
+    figures = shown(statistics, manifest.outcomes)
+    del figures["Items that are not here, by reason"]  # the table of outcomes has them
+    kept = list(statistics.poses.kept.values())
+    poses = map_poses(kept) if len(kept) >= FEWEST_POSES else None
+    return picture_environment().get_template("report.html.j2").render(
         title=run.name,
         manifest=manifest,
         run=run,
         statistics=statistics,
-        total=total,
-        plots=plots,
-        pose_map=Markup(pose_map_svg(poses)) if poses.places else None,
-        pose_count=len(poses.places),
+        total=sum(manifest.samples.values()),
+        values={title: figure for title, figure in figures.items() if isinstance(figure, str)},
+        plots={title: Markup(svg(draw, title)) for title, draw in figures.items() if not isinstance(draw, str)},
+        pose_map=pose_map_svg(poses) if poses else None,
+        pose_count=len(kept),
+        clusters=[(cluster_svg(each, number), each) for number, each in enumerate(poses.clusters)] if poses else [],
         models=models(run),
         model_licence=model_licence(run),
         settings={"generate": settings_of(run.generate), "detect": settings_of(run.detect)},
-        sheet=_inline(sheet) if sheet else "",
+        pictures=pictures or "",
+        script_digest=script_digest(),
     )  # fmt: skip
 
 
-def _inline(png: bytes) -> str:
-    """The sheet as an address that holds its content; scaled down where it is wide."""
-    picture = Image.open(io.BytesIO(png)).convert("RGB")
-    if picture.width > SHEET_WIDTH:
-        picture = picture.resize(
-            (SHEET_WIDTH, round(picture.height * SHEET_WIDTH / picture.width)), Image.Resampling.LANCZOS
-        )
-    content = io.BytesIO()
-    picture.save(content, "WEBP", quality=82)
-    return f"data:image/webp;base64,{b64encode(content.getvalue()).decode()}"
+def report_pictures(sheet: Sheet) -> Markup:
+    """A few sources of the contact sheet as a part of the page, with how many they are of all."""
+    template = picture_environment().get_template("report_pictures.html.j2")
+    return Markup(template.render(sheet=sampled(sheet, most_rows=MOST_SOURCES)))

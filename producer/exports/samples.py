@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
 from posemill.errors import NotFound
+from posemill.identity import digest
 from posemill.names import RunKeys, Stage
 from posemill.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
 from posemill.run_documents import read_document, read_plan, read_run, read_state
@@ -43,8 +44,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def origin(self) -> str:
-        """Identity of what the image was drawn from: the source's content, or the control image's address."""
-        return self.source.source_sha256 if self.source else self.control
+        """Identity of what the image was drawn from: the source's content, or its control image's address, digested."""
+        return self.source.source_sha256 if self.source else digest("control image", self.control)
 
 
 class SampleReader:
@@ -59,8 +60,17 @@ class SampleReader:
         self._keys = RunKeys(run_id)
         self._detected: Kept[dict[int, SourceResult]] = Kept(KEPT_RECORDS)
 
-    def samples(self, *, watch: bool = False, poll_seconds: float = POLL_SECONDS) -> Iterator[Sample]:
-        """The done items. `watch` waits for records that are not written yet, until the run is cancelled."""
+    def samples(
+        self,
+        *,
+        watch: bool = False,
+        poll_seconds: float = POLL_SECONDS,
+        other: Callable[[ItemResult], None] = lambda _: None,
+    ) -> Iterator[Sample]:
+        """The done items. `watch` waits for records that are not written yet, until the run is cancelled.
+
+        `other` is shown every item that is not done, in its place among them.
+        """
         batches = self._written(poll_seconds) if watch else iter(range(self.plan.generate_batches))
         for found in in_order(self._read, batches, threads=THREADS, ahead=0 if watch else AHEAD):
             if found is None:
@@ -71,6 +81,8 @@ class SampleReader:
                 self.outcomes[f"{item.outcome} {item.reason}".rstrip()] += 1
                 if item.outcome is Outcome.DONE:
                     yield _sample(record, item, sources)
+                else:
+                    other(item)
 
     def _written(self, poll_seconds: float) -> Iterator[int]:
         """Each batch's number, once it has a record."""

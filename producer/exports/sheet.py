@@ -1,71 +1,252 @@
-"""The contact sheet of an export: its first sources with their images, read from storage again."""
+"""The contact sheet of an export: an even sample of its sources with their images, read from storage again."""
 
-from contextlib import suppress
+import math
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from posemill.errors import PermanentError
-from posemill.records import Run
+import msgspec
+
+from posemill.errors import PosemillError
+from posemill.pictures import decode_picture
+from posemill.poses import Pose, from_openpose_json
+from posemill.records import ItemResult, Outcome, Run
 from posemill.storage import Store
-from producer.contact_sheet import SheetControl, SheetImage, SheetRow
-from producer.exports.controls import control_name, read_address
+from producer.contact_sheet import Sheet, SheetControl, SheetImage, SheetLine, SheetRow, UnusedSource, UnusedSources
+from producer.exports.controls import ControlImages, control_name, read_address
+from producer.exports.exporting import Onlooker
+from producer.exports.folder_shards import FOLDERS, control_file, image_file, source_file
 from producer.exports.keeping import Kept
+from producer.exports.options import Form, Options
+from producer.exports.parquet_shards import parquet_name
 from producer.exports.pictures import planned_source
+from producer.exports.published import published_name, sources_of
 from producer.exports.samples import Sample
+from producer.exports.webdataset_shards import tar_name
+from producer.sampling import EvenSample, even_places
 
-MOST_ROWS, MOST_IMAGES = 24, 8
+MOST_SOURCES, MOST_PROMPTS, MOST_IMAGES, MOST_UNUSED = 24, 6, 8, 12
+ABOUT_IMAGES, FEWEST_SOURCES = 240, 4  # on a page: some ten megabytes
+FILTERED = "left out by the filter"
+GONE = "not in storage any more"
 
 
-class Shown:
-    """The samples that a sheet will show: the first few of the first few sources' control images."""
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """An item that may be shown."""
 
-    def __init__(self) -> None:
-        self._groups: dict[str, list[Sample]] = {}
+    item: ItemResult
+    text: str  # what to train on: its prompt or caption
+    sample: Sample | None = None  # None: it is not in the export
+    split: str = ""
+    shard: int = 0
 
-    def see(self, sample: Sample) -> None:
-        address = sample.control
-        if address not in self._groups and len(self._groups) >= MOST_ROWS:
+
+@dataclass(kw_only=True)
+class _Line:
+    """The first few items of one prompt."""
+
+    seen: list[_Seen] = field(default_factory=list)
+    total: int = 0
+
+    def add(self, seen: _Seen) -> None:
+        self.total += 1
+        if len(self.seen) < MOST_IMAGES:
+            self.seen.append(seen)
+
+
+@dataclass(kw_only=True)
+class _Source:
+    """What is remembered of a source, or of a ready-made control image."""
+
+    number: int | None
+    title: str = ""
+    lines: EvenSample[_Line] = field(default_factory=lambda: EvenSample(MOST_PROMPTS))
+    last: _Line = field(default_factory=_Line)
+    first: _Seen | None = None  # of those that are in the export
+    reason: str = ""  # why the last item that is not in it is not
+
+    def add(self, seen: _Seen) -> None:
+        if not self.last.seen or self.last.seen[0].item.prompt != seen.item.prompt:
+            self.last = _Line()
+            self.lines.add(self.last)
+        self.last.add(seen)
+        if seen.sample:
+            self.first = self.first or seen
+        else:
+            self.reason = _why_not(seen.item)
+
+
+class Shown(Onlooker):
+    """What a sheet will show: evenly chosen sources, prompts of each, and sources that gave no image."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._used = EvenSample[_Source](MOST_SOURCES)
+        self._unused: dict[str, EvenSample[int]] = {}
+        self._current = _Source(number=None)
+        self._control = ""  # of the current source, where that was ready-made
+
+    def taken(self, sample: Sample, row: dict[str, Any], shard: int) -> None:
+        self._turn_to(sample.item.source, sample.control)
+        self._current.title = row["source"]
+        seen = _Seen(item=sample.item, text=row["text"], sample=sample, split=row["split"], shard=shard)
+        self._current.add(seen)
+
+    def left_out(self, item: ItemResult) -> None:
+        self._turn_to(item.source, item.control)
+        self._current.add(_Seen(item=item, text=item.prompt))
+
+    def sheet(self, store: Store, run: Run, folder: Path, *, title: str, subtitle: str) -> Sheet:
+        """The pictures are put into the folder."""
+        self._turn_to(None, "")
+        reader = _Reader(store, run, folder, self._options)
+        rows = (reader.row(source) for source in self._fitting())
+        return Sheet(
+            title=title,
+            subtitle=subtitle,
+            rows=tuple(row for row in rows if row is not None),
+            total=self._used.total,
+            unused=tuple(
+                UnusedSources(reason=reason, total=found.total, sources=tuple(map(reader.unused, found.chosen())))
+                for reason, found in sorted(self._unused.items(), key=lambda pair: (-pair[1].total, pair[0]))
+            ),
+        )
+
+    def _fitting(self) -> list[_Source]:
+        """So many sources that the page does not hold too many pictures."""
+        sources = self._used.chosen()
+        most = max((sum(len(line.seen) for line in source.lines.chosen()) for source in sources), default=1)
+        return [sources[place] for place in even_places(len(sources), max(FEWEST_SOURCES, ABOUT_IMAGES // most))]
+
+    def _turn_to(self, number: int | None, control: str) -> None:
+        """Items of a source follow each other; with the next source's first, the last one's are complete."""
+        if (number, "" if number is not None else control) == (self._current.number, self._control):
             return
-        group = self._groups.setdefault(address, [])
-        if len(group) < MOST_IMAGES:
-            group.append(sample)
+        self._finish(self._current)
+        self._current, self._control = _Source(number=number), "" if number is not None else control
 
-    def rows(self, store: Store, run: Run, folder: Path) -> list[SheetRow]:
-        """Rows for the sheet, whose pictures are put into the folder; a row whose pictures are gone is left out."""
-        plans: Kept[bytes] = Kept(4)
-        rows = []
-        for samples in self._groups.values():
-            with suppress(PermanentError):
-                rows.append(_row(store, run, folder, samples, plans))
-        return rows
+    def _finish(self, source: _Source) -> None:
+        if source.first:
+            self._used.add(source)
+        elif source.number is not None and source.reason:
+            self._unused.setdefault(source.reason, EvenSample(MOST_UNUSED)).add(source.number)
 
 
-def _row(store: Store, run: Run, folder: Path, samples: list[Sample], plans: Kept[bytes]) -> SheetRow:
-    first = samples[0]
-    return SheetRow(
-        title=first.item.source_name,
-        source=_source(store, run, folder, first, plans),
-        controls=tuple(
-            SheetControl(path=_written(folder / f"{control_name(each)}-control", read_address(store, each)), kind=kind)
-            for each, kind in zip(first.controls, run.kinds, strict=False)  # a ready-made one stands for all
-        ),
-        images=tuple(_image(store, folder, sample) for sample in samples),
-    )
+class _Reader:
+    """Reads what is shown."""
+
+    def __init__(self, store: Store, run: Run, folder: Path, options: Options) -> None:
+        self._store, self._run, self._folder, self._options = store, run, folder, options
+        self._plans: Kept[bytes] = Kept(4)
+        self._control_images = ControlImages(store)
+
+    def row(self, source: _Source) -> SheetRow | None:
+        """None when its control image is gone."""
+        first = source.first
+        assert first is not None
+        assert first.sample is not None
+        try:
+            controls = self._controls(first, first.sample)
+        except (PosemillError, OSError, SyntaxError):
+            return None
+        picture = self._picture(source.number)
+        has_file = picture and self._options.with_source and self._options.form in FOLDERS
+        return SheetRow(
+            title=source.title,
+            source=picture,
+            controls=controls,
+            lines=tuple(self._line(line) for line in source.lines.chosen()),
+            prompts=source.lines.total,
+            facts=_facts(first.sample),
+            pose=self._pose(first.sample) if picture else None,
+            file=f"{first.split}/{source_file(self._options, first.shard, first.item.id)}" if has_file else "",
+        )
+
+    def unused(self, number: int) -> UnusedSource:
+        source = planned_source(self._store, self._run, number, self._plans)
+        name = source.name if source else ""
+        shown = name if self._options.with_provenance else published_name(name, sources_of(self._run))
+        return UnusedSource(title=shown, path=self._picture(number))
+
+    def _line(self, line: _Line) -> SheetLine:
+        return SheetLine(images=tuple(map(self._image, line.seen)), total=line.total)
+
+    def _image(self, seen: _Seen) -> SheetImage:
+        item = seen.item
+        if seen.sample is None:
+            return SheetImage(path=None, prompt=seen.text, seed=item.seed, note=_why_not(item))
+        path = self._written(f"{item.id}-image", item.image.key) if item.image else None
+        if path is None:
+            return SheetImage(path=None, prompt=seen.text, seed=item.seed, note=GONE)
+        file = self._file(seen)
+        word = "file" if self._options.form in FOLDERS else file.rsplit("/", 1)[-1]
+        return SheetImage(path=path, prompt=seen.text, seed=item.seed, file=file, file_word=word)
+
+    def _file(self, seen: _Seen) -> str:
+        """Where the export holds an image: a file of its own, or its shard."""
+        match self._options.form:
+            case Form.WEBDATASET:
+                return tar_name(seen.split, seen.shard)
+            case Form.PARQUET:
+                return parquet_name(seen.split, seen.shard)
+            case _:
+                return f"{seen.split}/{image_file(self._options, seen.shard, seen.item.id)}"
+
+    def _controls(self, seen: _Seen, sample: Sample) -> tuple[SheetControl, ...]:
+        """All of them; the first is the one that the export holds. Raises what reading a picture raises."""
+        name, file = self._control_images.of(sample).name, ""
+        if self._options.form in FOLDERS:
+            file = f"{seen.split}/{control_file(self._options, seen.shard, name)}"
+        shown: list[SheetControl] = []
+        for address, kind in zip(sample.controls, self._run.kinds, strict=False):  # a ready-made one stands for all
+            path = self._folder / f"{control_name(address)}-control"
+            path.write_bytes(read_address(self._store, address))
+            shown.append(SheetControl(path=path, kind=kind, file="" if shown else file))
+        return tuple(shown)
+
+    def _picture(self, number: int | None) -> Path | None:
+        """The source's picture; None for ready-made poses and control images, and where it cannot be shown."""
+        try:
+            source = planned_source(self._store, self._run, number, self._plans)
+        except PosemillError:
+            return None
+        if source is None or source.pose is not None:
+            return None
+        return self._written(f"{number}-source", source.key or source.uri or "")
+
+    def _pose(self, sample: Sample) -> Pose | None:
+        found = sample.source.pose if sample.source else None
+        if found is None:
+            return None
+        try:
+            return from_openpose_json(msgspec.json.decode(self._store.get(found.key)))
+        except (PosemillError, msgspec.DecodeError):
+            return None
+
+    def _written(self, name: str, address: str) -> Path | None:
+        """A picture as a file of the folder; None when it is gone or cannot be decoded."""
+        path = self._folder / name
+        try:
+            content = read_address(self._store, address)
+            path.write_bytes(content)
+            decode_picture(content, largest_aspect=math.inf, draft=(512, 512))
+        except (PosemillError, OSError):
+            return None
+        return path
 
 
-def _image(store: Store, folder: Path, sample: Sample) -> SheetImage:
-    assert sample.item.image is not None
-    path = _written(folder / f"{sample.item.id}-image", store.get(sample.item.image.key))
-    return SheetImage(path=path, prompt=sample.item.prompt, seed=sample.item.seed)
+def _facts(sample: Sample) -> str:
+    """How many people the detector found, and how surely; nothing for what has no pose."""
+    source = sample.source
+    if source is None or source.pose is None:
+        return ""
+    people = "1 person" if source.people == 1 else f"{source.people:,} people"
+    return f"{people}, score {source.score:.2f}"
 
 
-def _source(store: Store, run: Run, folder: Path, sample: Sample, plans: Kept[bytes]) -> Path | None:
-    """The source's picture; None for ready-made poses and control images."""
-    source = planned_source(store, run, sample, plans)
-    if source is None or source.pose is not None:
-        return None
-    return _written(folder / f"{sample.item.source}-source", read_address(store, source.key or source.uri or ""))
-
-
-def _written(path: Path, content: bytes) -> Path:
-    path.write_bytes(content)
-    return path
+def _why_not(item: ItemResult) -> str:
+    """`failed: bad picture`; the record's message may name addresses, and is for `posemill failures`."""
+    if item.outcome is Outcome.DONE:
+        return FILTERED
+    return f"{item.outcome}: {item.reason.replace('_', ' ')}" if item.reason else str(item.outcome)

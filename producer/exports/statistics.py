@@ -9,7 +9,6 @@ from posemill.poses import Pose
 from producer.exports.poses_seen import PosesSeen
 
 SCORE_BINS = 20  # of 0..1
-SEED_BINS = 32  # of 0..2**32, where derived seeds lie; larger ones count into the last
 SECONDS_BINS = 32  # powers of the square root of two, from a millisecond on
 MOST_KINDS = 200  # different prompts or other values that are counted by themselves, the first to come
 OTHERS = "(others)"
@@ -28,8 +27,7 @@ class Statistics(msgspec.Struct, kw_only=True):
     detectors: dict[str, int] = {}
     devices: dict[str, int] = {}
     scores: list[int] = msgspec.field(default_factory=lambda: [0] * SCORE_BINS)
-    seeds: list[int] = msgspec.field(default_factory=lambda: [0] * SEED_BINS)
-    seconds: list[int] = msgspec.field(default_factory=lambda: [0] * SECONDS_BINS)
+    seconds: list[int] = msgspec.field(default_factory=lambda: [0] * SECONDS_BINS)  # only where the rows have them
     truncated: int = 0  # prompts whose end CLIP did not see
     near_duplicates: int = 0
     image_bytes: int = 0  # as exported
@@ -53,12 +51,12 @@ class Statistics(msgspec.Struct, kw_only=True):
         if pose:
             self.scores[_bin(row["score"], 1.0, SCORE_BINS)] += 1
             self.poses.add(control, pose)
-        self.seeds[_bin(row["seed"], 2.0**32, SEED_BINS)] += 1
-        self.seconds[seconds_bin(row["seconds"])] += 1
         self.truncated += row["prompt_truncated"]
         self.near_duplicates += bool(row["near_duplicate_of"])
         self.image_bytes += image_bytes
-        self.device_seconds = round(self.device_seconds + row["seconds"], 4)
+        if "seconds" in row:  # a clock; without provenance there is none
+            self.seconds[seconds_bin(row["seconds"])] += 1
+            self.device_seconds = round(self.device_seconds + row["seconds"], 4)
 
     def merge(self, other: "Statistics") -> None:
         for field in msgspec.structs.fields(Statistics):

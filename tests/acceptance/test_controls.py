@@ -86,9 +86,11 @@ def test_the_run_is_proven_with_all_its_control_images(handle):
 
 @pytest.mark.parametrize("form", [Form.IMAGEFOLDER, Form.PARQUET], ids=str)
 def test_the_run_can_be_exported_and_its_rows_name_all_control_images(handle, form, tmp_path):
-    assert export_run(handle.store, "controls", tmp_path, Options(form=form)).samples == 2
+    options = Options(form=form, with_provenance=True)
+    assert export_run(handle.store, "controls", tmp_path, options).samples == 2
     page = (tmp_path / "contact_sheet.html").read_text()
-    assert (page.count("<small>canny</small>"), page.count("<small>pose</small>")) == (1, 1)
+    assert (page.count("<small>canny"), page.count("<small>pose")) == (1, 1)
+    assert "rejected: no person" in page, "the photograph without anybody is shown with its reason"
     if form is Form.IMAGEFOLDER:
         rows = [json.loads(line) for line in (tmp_path / "train" / "metadata.jsonl").read_text().splitlines()]
         assert [len(json.loads(row["controls"])) for row in rows] == [2, 2]

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from posemill.records import RunState
+from posemill.names import RunKeys, Stage
+from posemill.records import BatchRecord, RunState, decode
 from posemill.settings import Settings
 from posemill.storage import open_store
 from producer.cli import posemill
@@ -19,6 +20,7 @@ from producer.exports.options import Form
 from producer.runs import RunHandle
 from producer.submission import submit
 from tests.conftest import PHOTOS
+from tests.synthetic_run import digests
 
 SHARED = ("--shard-size", "4", "--captions", "--validation", "0.5")
 SAMPLES = 8
@@ -28,12 +30,12 @@ DOCUMENTS = Path(__file__).parents[2] / "docs" / "datasets.md"
 
 
 @pytest.fixture(scope="module")
-def run(fleet: Settings, tmp_path_factory: pytest.TempPathFactory) -> RunHandle:
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """Two photographs, two prompts, two seeds; one photograph has a caption, and images are taller than wide."""
     folder = tmp_path_factory.mktemp("rows")
     rows = [{"source": str(PHOTOS / "astronaut.png"), "caption": CAPTION}, {"source": str(PHOTOS / "cameraman.png")}]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    recipe = {
+    return {
         "name": "figures",
         "sources": str(folder / "rows.jsonl"),
         "prompts": ["a figure in {colour}"],
@@ -42,6 +44,10 @@ def run(fleet: Settings, tmp_path_factory: pytest.TempPathFactory) -> RunHandle:
         "detect": {"detector": "openpose-thin", "batch_size": 1},
         "generate": {"model": "embedded", "width": 128, "height": 160, "num_inference_steps": 4, "batch_size": 8},
     }
+
+
+@pytest.fixture(scope="module")
+def run(fleet: Settings, recipe: dict[str, Any]) -> RunHandle:
     handle = submit(recipe, run_id="exported", settings=fleet)
     assert handle.wait(timeout_seconds=150).snapshot.state is RunState.COMPLETE
     return handle
@@ -233,13 +239,49 @@ def test_card_report_and_sheet_tell_what_is_in_it(exported: dict[Form, Path]) ->
     assert "embedded:embedded/controlnet" in card
     assert "a figure in" in card
     report = (folder / "report.html").read_text()
-    assert report.count("<svg") == 7
-    assert "data:image/webp" in report
-    addresses = re.findall(r'(?:src|(?<!xlink:)href)="([^"]{0,12})', report)
-    assert all(address.startswith(("data:image", "#")) for address in addresses)
-    assert not re.findall(r"<(?:script|link|iframe)\b|url\(\s*['\"]?http", report)
+    assert "People per image" in report
+    assert report.count('class="skeleton"') == 2, "over both photographs"
+    assert report.count("data:image/webp") == 2 + 2 + SAMPLES
+    addresses = re.findall(r'(?:src|(?<!xlink:)href)="([^"]*)', report)
+    beside = [address for address in addresses if not address.startswith(("data:image", "#"))]
+    assert [address for address in beside if not (folder / address).is_file()] == []
+    assert not re.findall(r"<(?:link|iframe)\b|<script\b[^>]|url\(\s*['\"]?http", report)
     for name in ("contact_sheet.png", "overview.png"):
         assert Image.open(folder / name).width > 500
+
+
+def test_two_runs_of_one_recipe_export_the_same_bytes_and_name_no_machine(
+    exported: dict[Form, Path], fleet: Settings, recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    again = submit(recipe, run_id="exported-again", settings=fleet)
+    assert again.wait(timeout_seconds=150).snapshot.state is RunState.COMPLETE
+    record = decode(again.store.get(RunKeys(again.id).record(Stage.GENERATE, 0)), BatchRecord)
+    secrets = (record.worker, record.finished_at, fleet.store, "runs/exported", "controls/", "sources/", str(PHOTOS))
+    for form, folder in exported.items():
+        other = tmp_path / form
+        result = call(fleet, "export", "exported-again", str(other), "--format", form.value, *SHARED)
+        assert result.exit_code == 0, result.output
+        first, second = digests(folder), digests(other)
+        assert {name for name in first | second if first.get(name) != second.get(name)} == {
+            "posemill.json",
+            "manifest.json",
+        }
+        content = b"".join(path.read_bytes() for path in other.rglob("*") if path.is_file())
+        assert [secret for secret in secrets if secret.encode() in content] == []
+
+
+def test_with_provenance_an_export_says_who_made_what_when_and_where(
+    fleet: Settings, run: RunHandle, tmp_path: Path
+) -> None:
+    result = call(fleet, "export", run.id, str(tmp_path / "out"), "--with-provenance")
+    assert result.exit_code == 0, result.output
+    row = json.loads((tmp_path / "out/train/metadata.jsonl").read_text().splitlines()[0])
+    assert row["image_key"].startswith(f"runs/{run.id}/images/")
+    assert row["control"].startswith("controls/")
+    assert row["worker"]
+    assert row["finished_at"].startswith("20")
+    assert row["seconds"] > 0
+    assert f"run {run.id}" in (tmp_path / "out/report.html").read_text()
 
 
 def test_check_proves_an_export_against_its_run_and_finds_a_changed_shard(

@@ -41,19 +41,24 @@ def test_a_preview_has_each_control_image_or_its_reason_beside_each_source(sourc
     out = tmp_path / "out"
     values = recipe(sources, {"kind": "canny"}, {"kind": "scribble", "detector": "as-is"})
     (tmp_path / "r.yaml").write_text(json.dumps(values))
-    arguments = ["preview", str(tmp_path / "r.yaml"), "-n", "3", "--out", str(out), "--json"]
+    arguments = ["preview", str(tmp_path / "r.yaml"), "-n", "4", "--out", str(out), "--json"]
     done = CliRunner().invoke(posemill, arguments, catch_exceptions=False)
     made = json.loads(done.stdout)
-    assert made["sources"] == ["a.png", "b.png", "c.png"]
+    assert made["sources"] == ["a.png", "b.png", "c.png", "d.png"]
     assert [(one["source"], one["kind"], one["reason"]) for one in made["controls"]] == [
-        (0, "canny", ""), (1, "canny", "no_edges"), (2, "canny", "bad_picture"),
-        (0, "scribble", ""), (1, "scribble", "blank"), (2, "scribble", "bad_picture"),
+        (0, "canny", ""), (1, "canny", "no_edges"), (2, "canny", "bad_picture"), (3, "canny", ""),
+        (0, "scribble", ""), (1, "scribble", "blank"), (2, "scribble", "bad_picture"), (3, "scribble", ""),
     ]  # fmt: skip
     edges = Image.open(out / "0000-0-canny.png")
     assert edges.tobytes() == CannyDetector()(Image.open(sources / "a.png").convert("RGB")).tobytes()
     assert not (out / "0001-0-canny.png").exists()
     with Image.open(made["contact_sheet"]) as sheet:
         assert sheet.height > 3 * 256
+
+
+def test_a_preview_looks_at_an_even_sample_and_not_at_the_first_of_the_alphabet(sources, tmp_path):
+    values = recipe(sources, {"kind": "scribble", "detector": "as-is"})
+    assert preview(values, tmp_path / "out", count=2, settings=SETTINGS).sources == ["a.png", "d.png"]
 
 
 def test_a_preview_clears_what_an_earlier_one_left_and_nothing_else(sources, tmp_path):

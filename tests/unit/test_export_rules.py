@@ -17,7 +17,8 @@ from producer.exports.extra import require_extra
 from producer.exports.keeping import Kept
 from producer.exports.keypoints import coco_text, placed
 from producer.exports.options import Options
-from producer.exports.plots import histograms, pose_map_svg, svg
+from producer.exports.plots import only, only_bin, overview_png, shown, svg
+from producer.exports.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.pose_map import map_poses
 from producer.exports.poses_seen import MOST, PosesSeen, normalised
 from producer.exports.splits import split_of
@@ -152,7 +153,9 @@ def test_like_poses_fall_into_one_cluster() -> None:
     assert map_poses(list(seen.kept.values())) == found
     assert len(set(found.members[:30]) & set(found.members[30:])) == 0
     assert sum(cluster.images for cluster in found.clusters) == 40
-    assert "<svg" in pose_map_svg(found)
+    assert pose_map_svg(found).count("<path") >= 2, "skeletons stand at its dots"
+    assert pose_map_svg(found).count("<path") + pose_map_svg(found).count("<circle") == 40
+    assert "<path" in cluster_svg(found.clusters[0], 0)
 
 
 def test_of_many_poses_a_fixed_number_is_kept_and_the_rest_is_counted() -> None:
@@ -188,11 +191,40 @@ def test_kinds_beyond_the_first_few_are_counted_together() -> None:
 
 
 def test_a_plot_is_the_same_bytes_again_and_shows_a_dollar_as_it_is() -> None:
-    statistics = Statistics(samples=2, prompts={"a $5 chef and $6": 2}, people={"1": 2})
-    draw = histograms(statistics, {"done": 2, "rejected unsafe": 1})["Prompts"]
+    statistics = Statistics(samples=2, prompts={"a $5 chef and $6": 2, "another": 1}, people={"1": 2})
+    draw = shown(statistics, {"done": 2, "rejected unsafe": 1})["Prompts"]
+    assert not isinstance(draw, str)
     picture = svg(draw, "Prompts")
     assert picture == svg(draw, "Prompts")
     assert "a $5 chef and $6" in picture
+    assert "var(--bar)" in picture, "the page chooses colours, for light and dark"
+    assert "#4c78a8" not in picture
+
+
+def test_one_value_is_written_and_not_drawn() -> None:
+    statistics = Statistics(samples=2, prompts={"a $5 chef": 2}, people={"1": 2})
+    statistics.scores[17] = 2
+    figures = shown(statistics, {"done": 2, "rejected unsafe": 1})
+    assert figures == {
+        "People per image": "1",
+        "Mean pose score": "0.85 to 0.90",
+        "Prompts": "a $5 chef",
+        "Items that are not here, by reason": "rejected unsafe: 1",
+    }
+    assert Image.open(io.BytesIO(overview_png(statistics, {"done": 2}))).width > 500
+
+
+def test_of_several_values_none_is_the_only_one() -> None:
+    assert (only({}), only({"a": 3}), only({"a": 3, "b": 1})) == ("none", "a", None)
+    assert (only_bin([0, 0], str), only_bin([0, 4], str), only_bin([1, 4], str)) == ("none", "1 to 2", None)
+
+
+def test_seeds_are_not_counted_and_clocks_only_where_rows_have_them() -> None:
+    assert "Seeds" not in shown(Statistics(), {})
+    assert "Seconds of device time per image" not in shown(Statistics(), {})
+    timed = Statistics()
+    timed.seconds[3] = 1
+    assert "Seconds of device time per image" in shown(timed, {})
 
 
 @pytest.mark.parametrize(
