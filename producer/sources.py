@@ -1,6 +1,6 @@
 """Finds the sources that a recipe names, as a stream of rows: folder, glob, s3:// prefix, manifest or pose file."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from posemill.errors import PosemillError, RecipeError, RowError
@@ -14,9 +14,16 @@ MARKS = "*?["  # of a glob
 
 
 def find_rows(
-    sources: str, folder: Path, *, poses: bool, store: Store | None, allowed_hosts: Sequence[str] = ()
+    sources: str,
+    folder: Path,
+    *,
+    poses: bool,
+    store: Store | None,
+    allowed_hosts: Sequence[str] = (),
+    named: Collection[str] | None = None,
 ) -> Iterator[Row]:
     """Rows in a fixed order. `poses`: sources are pose files (OpenPose or COCO JSON), not pictures.
+    `named`: the columns of a manifest that the recipe's prompts name; None where nobody can say.
 
     Raises RecipeError when the sources as a whole cannot be found.
     """
@@ -35,7 +42,7 @@ def find_rows(
         raise RecipeError(f"sources: {path} does not exist")
     elif path.suffix.lower() in SUFFIXES:
         beside = path.parent
-        yield from (checked_row(row, beside, allowed_hosts) for row in read_manifest(path))
+        yield from (checked_row(row, beside, allowed_hosts) for row in read_manifest(path, named))
     else:
         yield from _from_files([path], path.parent, poses=poses)
 
