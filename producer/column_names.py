@@ -70,11 +70,13 @@ class ColumnNames(msgspec.Struct, frozen=True, kw_only=True):
 def is_misspelt(name: str, known: str) -> bool:
     """Whether a name is a known one with one mistake: letters exchanged, one doubled, lost or wrong, or a plural."""
     a, b = _letters(name), _letters(known)
-    if len(b) < SHORT - 1 or a == b or a[:1] != b[:1]:
+    if len(b) < SHORT - 1 or not a or a == b:
+        return False
+    if any(a == b[:at] + b[at + 1] + b[at] + b[at + 2 :] for at in range(len(b) - 1)):
+        return True
+    if a[0] != b[0]:
         return False
     if a in (f"{b}s", f"{b}es") or any(a == b[:at] + b[at - 1] + b[at:] for at in range(1, len(b) + 1)):
-        return True
-    if any(a == b[:at] + b[at + 1] + b[at] + b[at + 2 :] for at in range(len(b) - 1)):
         return True
     lost = len(b) >= SHORT and any(a == b[:at] + b[at + 1 :] for at in range(len(b)))
     return lost or (len(b) > SHORT and len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) == 1)

@@ -11,6 +11,7 @@ import msgspec
 from posemill.errors import RecipeError, RowError
 from producer.column_names import SOURCE_COLUMNS, ColumnNames, ColumnTrouble
 from producer.manifest_row import LIMIT_LINE_BYTES, SURROGATE, ManifestRow, text_encoding
+from producer.plain_values import printable
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 
@@ -57,6 +58,8 @@ def _layout(lines: TextIO, path: Path, names: ColumnNames) -> Layout:
     read = {separator: _split(first, separator, path) for separator in ([stated] if stated else SEPARATORS)}
     if not any(cell.strip() for cells in read.values() for cell in cells):
         raise RecipeError(f"{path}: the first line of a .csv names its columns")
+    blanks = {separator for separator, cells in read.items() if _begin_with_blanks(cells)}
+    read |= {separator: _split(first, separator, path, blanks=True) for separator in blanks}
     found = [separator for separator, cells in read.items() if _has_source(cells, names)]
     separator = found[0] if found else max(read, key=lambda each: len(read[each]))
     try:
@@ -64,20 +67,25 @@ def _layout(lines: TextIO, path: Path, names: ColumnNames) -> Layout:
     except ColumnTrouble as error:
         raise RecipeError(f"{path}: {error}") from error
     if not found:
-        shown = f"separated by {SEPARATORS.get(separator, repr(separator))} its columns are {', '.join(columns)[:500]}"
+        word, listed = SEPARATORS.get(separator, repr(separator)), printable(", ".join(columns), 500)
+        shown = f"separated by {word} its columns are {listed}"
         tried = "" if stated else f"; tried: {', '.join(SEPARATORS.values())}, or say sep=… in the first line"
         raise RecipeError(f"{path}: no column {' or '.join(SOURCE_COLUMNS)}; {shown}{tried}")
-    blanks = len(columns) > 1 and all(cell.startswith(" ") for cell in read[separator][1:] if cell)
-    return Layout(separator=separator, blanks=blanks, columns=columns, lines=count)
+    return Layout(separator=separator, blanks=separator in blanks, columns=columns, lines=count)
+
+
+def _begin_with_blanks(cells: list[str]) -> bool:
+    """Whether a blank stands behind every separator."""
+    return len(cells) > 1 and all(cell.startswith(" ") for cell in cells[1:])
 
 
 def _has_source(cells: list[str], names: ColumnNames) -> bool:
     return any(names.meant(cell) in SOURCE_COLUMNS for cell in cells)
 
 
-def _split(line: str, separator: str, path: Path) -> list[str]:
+def _split(line: str, separator: str, path: Path, *, blanks: bool = False) -> list[str]:
     try:
-        return next(csv.reader([line], delimiter=separator, skipinitialspace=separator == " "), [])
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=blanks), [])
     except csv.Error as error:
         raise RecipeError(f"{path}: the first line is not CSV ({error})") from error
 

@@ -8,6 +8,7 @@ from typing import Any
 from posemill.errors import RecipeError, RowError
 from producer.column_names import SOURCE_COLUMNS, ColumnNames, ColumnTrouble
 from producer.manifest_row import ManifestRow
+from producer.plain_values import printable
 
 BATCH_ROWS = 1000
 
@@ -46,7 +47,9 @@ def _wanted(path: Path, columns: list[str], names: ColumnNames) -> dict[str, str
     except ColumnTrouble as error:
         raise RecipeError(f"{path}: {error}") from error
     if not set(SOURCE_COLUMNS) & set(meant):
-        raise RecipeError(f"{path}: no column {' or '.join(SOURCE_COLUMNS)}; there are {', '.join(columns)[:500]}")
+        raise RecipeError(
+            f"{path}: no column {' or '.join(SOURCE_COLUMNS)}; there are {printable(', '.join(columns), 500)}"
+        )
     return {column: name for column, name in zip(columns, meant, strict=True) if name and names.wants(name)}
 
 

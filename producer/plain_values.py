@@ -23,7 +23,7 @@ def plain_values(value: Any, where: str, keys: tuple[str, ...] = ()) -> Any:
         value = os.fspath(value)
     if isinstance(value, str):
         if found := UNPRINTABLE.search(value):
-            raise RecipeError(f"{_printable(place)}: the character {found[0]!a} cannot stand in a text")
+            raise RecipeError(f"{printable(place)}: the character {found[0]!a} cannot stand in a text")
         return str(value)
     if isinstance(value, dict):
         return {plain_values(_key(name, place), where): plain_values(inner, where, (*keys, str(name)))
@@ -37,14 +37,16 @@ def plain_values(value: Any, where: str, keys: tuple[str, ...] = ()) -> Any:
     if isinstance(value, float) and math.isfinite(value):
         return float(value)
     shown = "a number" if isinstance(value, int | float) else f"a {type(value).__name__}"
-    raise RecipeError(f"{_printable(place)}: {shown} that no recipe can hold")
+    raise RecipeError(f"{printable(place)}: {shown} that no recipe can hold")
 
 
 def _key(name: Any, place: str) -> str:
     if not isinstance(name, str):
-        raise RecipeError(f"{_printable(place)}: the key {name!r} is no text")
+        raise RecipeError(f"{printable(place)}: the key {name!r} is no text")
     return name
 
 
-def _printable(text: str) -> str:
-    return text.encode("ascii", "backslashreplace").decode() if UNPRINTABLE.search(text) else text
+def printable(text: str, limit: int = 200) -> str:
+    """The text as a part of one line that any output takes; cut where it is long."""
+    cut = text if len(text) <= limit else f"{text[:limit]}…"
+    return cut if cut.isprintable() else cut.encode("unicode_escape").decode()

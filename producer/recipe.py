@@ -17,7 +17,7 @@ from producer.control_recipe import (
     require_steps,
     takes_text_alone,
 )
-from producer.plain_values import LIMIT_DEPTH, plain_values
+from producer.plain_values import LIMIT_DEPTH, plain_values, printable
 from producer.yaml_values import LIMIT_BYTES, read_yaml
 
 Scalar = str | int | float | bool
@@ -25,6 +25,7 @@ NETWORK_SETTINGS = {
     "controlnet", "controlnet_revision", "controlnet_conditioning_scale", "control_guidance_start",
     "control_guidance_end",
 }  # fmt: skip
+NO_TEXT = ("string_type", "list_type", "int_type", "float_type", "bool_type")  # pydantic's words
 UNION_BRANCHES = ("str", "int", "float", "bool", "list[int]")  # what pydantic adds to a place, for programmers
 
 
@@ -199,34 +200,35 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     """A copy with one dotted key set; the value is read as YAML."""
     path, equals, text = override.partition("=")
+    where = f"--set {printable(override)}"
     keys = path.split(".")
     if not equals or not all(keys):
-        raise RecipeError(f"--set {override}: write it as key=value, e.g. generate.guidance_scale=5")
+        raise RecipeError(f"{where}: write it as key=value, e.g. generate.guidance_scale=5")
     if len(keys) > LIMIT_DEPTH:
-        raise RecipeError(f"--set {path[:40]}…: no key of a recipe lies so deep")
-    value = read_yaml(text, where=f"--set {override}", texts=TEXTS, words=WORDS, under=keys)
-    return _with(values, keys, value, override)
+        raise RecipeError(f"{where}: no key of a recipe lies so deep")
+    value = read_yaml(text, where=where, texts=TEXTS, words=WORDS, under=keys)
+    return _with(values, keys, value, where)
 
 
-def _with(values: dict[str, Any], keys: list[str], value: Any, override: str) -> dict[str, Any]:
+def _with(values: dict[str, Any], keys: list[str], value: Any, where: str) -> dict[str, Any]:
     first, *rest = keys
     if not rest:
         return values | {first: value}
     inner = values.get(first) or {}
     if not isinstance(inner, dict):
-        raise RecipeError(f"--set {override}: {first} is not a section of the recipe")
-    return values | {first: _with(inner, rest, value, override)}
+        raise RecipeError(f"{where}: {first} is not a section of the recipe")
+    return values | {first: _with(inner, rest, value, where)}
 
 
 def _in_words(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         keys = [part for part in problem["loc"] if part not in UNION_BRANCHES]
-        place = ".".join(str(part) for part in keys)
+        place = printable(".".join(str(part) for part in keys))
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = f"unknown key{_meant(keys)}; docs/recipes.md lists all keys"
-        elif keys and keys[0] in WORDS and isinstance(problem["input"], dict | list):
+        elif keys and keys[0] in WORDS and problem["type"] in NO_TEXT and isinstance(problem["input"], dict | list):
             message = "put the prompt in quotes: without them YAML reads {braces}, [brackets] and a colon as its own"
             message = message if keys[0] == "prompts" else message.replace("prompt", "value", 1)
         lines.append(f"{place}: {message}" if place else message)
@@ -237,7 +239,11 @@ def _meant(keys: list[Any]) -> str:
     """What an unknown key was probably to be: one of its section that is spelt alike, or one of another section."""
     *above, name = [str(key) for key in keys if isinstance(key, str)]
     section = next((key for key in reversed(above) if key in SECTIONS), "")
-    if close := get_close_matches(name, SECTIONS[section].model_fields, n=1, cutoff=0.7):
+    fields = SECTIONS[section].model_fields
+    part = [field for field in fields if len(name) > 3 and name in field]
+    if close := get_close_matches(name, fields, n=1, cutoff=0.7) or part:
         return f"; did you mean {close[0]}?"
-    homes = [home for home, part in SECTIONS.items() if name in part.model_fields and home != section]
-    return f"; did you mean {'.'.join(filter(None, (homes[0], name)))}?" if homes else ""
+    home = next((home for home, section in SECTIONS.items() if name in section.model_fields), None)
+    if home is None:
+        return ""
+    return f"; did you mean {home}.{name}?" if home else f"; did you mean {name}, outside of {section}?"

@@ -5,10 +5,12 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from mimetypes import guess_type
 from pathlib import Path
 
 from posemill.errors import RecipeError
 from producer.manifests import SUFFIXES
+from producer.plain_values import printable
 from producer.prompts import Template, combinations, parse_template
 from producer.recipe import Recipe
 from producer.rows import Row, expanded
@@ -51,10 +53,11 @@ def notes_on(recipe: Recipe) -> list[str]:
 
 
 def require_no_text(sources: str, folder: Path, *, poses: bool) -> None:
-    """Raises RecipeError when `sources` is one file that holds a text and is no manifest."""
+    """Raises RecipeError when `sources` is one file that holds a text, and by its name neither manifest nor picture."""
     path = folder / expanded(sources)
+    named = path.suffix.lower() in SUFFIXES or (guess_type(path.name)[0] or "").startswith("image/")
     try:
-        if poses or "://" in sources or path.suffix.lower() in SUFFIXES or not path.is_file():
+        if poses or named or "://" in sources or not path.is_file():
             return
         with path.open("rb") as file:
             head = file.read(HEAD_BYTES)
@@ -84,7 +87,7 @@ def _require_columns(rows: list[Row], recipe: Recipe, templates: Sequence[Templa
     there = set(recipe.matrix).union(*(row.columns for row in rows))
     for template in templates:
         if missing := next((name for name in template.columns if name not in there), None):
-            known = f"; there are {', '.join(sorted(there)[:20])}" if there else "; there is no matrix"
+            known = f"; there are {printable(', '.join(sorted(there)), 500)}" if there else "; there is no matrix"
             raise RecipeError(
                 f"prompt {template.text!r} names {{{missing}}}, which neither the matrix nor any row has"
                 f"{_meant(missing, there)}{known}"

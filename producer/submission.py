@@ -51,6 +51,7 @@ def submit(
     settings = settings or Settings()
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
+    templates_of(checked)
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
     require_safe_redis(ledger.redis, persistent=settings.redis_persistence == "required")
     require_conditional_writes(store)
@@ -95,9 +96,7 @@ def rows_of(recipe: Recipe, folder: Path, store: Store | None, allowed_hosts: Se
     named = {name for template in templates_of(recipe) for name in template.columns}
     poses = any(detector.detector == "keypoints" for detector in (recipe.detect, *recipe.controls))
     require_no_text(recipe.sources, folder, poses=poses)
-    found = find_rows(
-        recipe.sources, folder, poses=poses, store=store, allowed_hosts=allowed_hosts, named=named - set(recipe.matrix)
-    )
+    found = find_rows(recipe.sources, folder, poses=poses, store=store, allowed_hosts=allowed_hosts, named=named)
     return peeked(found, recipe.sources)
 
 

@@ -115,8 +115,14 @@ class _Reader:
         if tag == f"{TAG}null":
             return text if unquoted and text.isalpha() and not self._words.isdisjoint(keys) else None
         if tag in NUMBERS and not (unquoted and not self._texts.isdisjoint(keys)):
-            return self._yaml.constructor.construct_object(node)
+            return self._number(node)
         return text
+
+    def _number(self, node: ScalarNode) -> Any:
+        try:
+            return self._yaml.constructor.construct_object(node)
+        except (ValueError, LookupError) as error:  # an asked-for tag on something else, or too many digits
+            raise _wrong(node, f"{str(node.value)[:40]!r} is no {str(node.tag).removeprefix(TAG)}") from error
 
 
 def _wrong(node: Node, problem: str) -> MarkedYAMLError:
@@ -128,8 +134,10 @@ def _in_words(error: MarkedYAMLError, text: str) -> str:
     marks = [mark for mark in (error.problem_mark, error.context_mark) if mark is not None]
     if not marks:
         return f"not YAML: {' '.join(str(error).split())}"
+    line = marks[0].line + 1
+    if not error.context:
+        return f"line {line}: {error.problem}"
     lines = text.splitlines()
-    near = "".join(lines[mark.line] for mark in marks if mark.line < len(lines))
-    hint = "; put the prompt in quotes: a text with {braces} needs them" if "{" in near and error.context else ""
-    what = f"not YAML: {error.problem}" if error.context or not error.problem else error.problem
-    return f"line {marks[0].line + 1}: {what}{hint}"
+    braces = any("{" in lines[mark.line] for mark in marks if mark.line < len(lines))
+    hint = "; put the prompt in quotes: a text with {braces} needs them" if braces else ""
+    return f"not YAML in line {line}: {error.problem}{hint}"

@@ -5,6 +5,7 @@ import json
 import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -123,7 +124,7 @@ def test_an_image_that_its_record_vouches_for_is_not_decoded_and_the_export_is_t
 def test_images_that_look_alike_are_flagged_with_the_earlier_one_and_kept(tmp_path: Path) -> None:
     store = SyntheticStore(ITEMS, image=lambda number: variant_image(1 if number in (1, 20) else number))
     manifest = export(store, tmp_path, Form.IMAGEFOLDER)
-    rows = [json.loads(line) for line in (tmp_path / "train/metadata.jsonl").read_text().splitlines()]
+    rows = pq.read_table(tmp_path / "train/metadata.parquet").to_pylist()
     flagged = {row["item_id"]: row["near_duplicate_of"] for row in rows if row["near_duplicate_of"]}
     assert flagged == {item_id(20): item_id(1)}
     assert (manifest.near_duplicates, manifest.samples["train"]) == (1, 36)
@@ -132,7 +133,7 @@ def test_images_that_look_alike_are_flagged_with_the_earlier_one_and_kept(tmp_pa
 def test_a_filter_takes_what_it_says_and_a_split_holds_no_source_of_another(tmp_path: Path) -> None:
     manifest = export(SyntheticStore(ITEMS), tmp_path, Form.IMAGEFOLDER, where="people == 1 and score > 0.4",
                       validation=0.4, test=0.2)  # fmt: skip
-    rows = [json.loads(line) for path in tmp_path.glob("*/metadata.jsonl") for line in path.read_text().splitlines()]
+    rows = [row for path in tmp_path.glob("*/metadata.parquet") for row in pq.read_table(path).to_pylist()]
     assert {row["people"] for row in rows} == {1}
     assert min(row["score"] for row in rows) > 0.4
     assert manifest.filtered == 36 - len(rows)
