@@ -20,7 +20,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     """How a file is written."""
 
     separator: str
-    blanks: bool  # after separators, and no part of the values
+    blanks: bool  # stand around separators, and are no part of the values
     columns: list[str]  # as they are meant; nothing for a column without a name
     lines: int  # before the first row
 
@@ -58,7 +58,7 @@ def _layout(lines: TextIO, path: Path, names: ColumnNames) -> Layout:
     read = {separator: _split(first, separator, path) for separator in ([stated] if stated else SEPARATORS)}
     if not any(cell.strip() for cells in read.values() for cell in cells):
         raise RecipeError(f"{path}: the first line of a .csv names its columns")
-    blanks = {separator for separator, cells in read.items() if _begin_with_blanks(cells)}
+    blanks = {separator for separator, cells in read.items() if _has_blanks(cells)}
     read |= {separator: _split(first, separator, path, blanks=True) for separator in blanks}
     found = [separator for separator, cells in read.items() if _has_source(cells, names)]
     separator = found[0] if found else max(read, key=lambda each: len(read[each]))
@@ -74,9 +74,10 @@ def _layout(lines: TextIO, path: Path, names: ColumnNames) -> Layout:
     return Layout(separator=separator, blanks=separator in blanks, columns=columns, lines=count)
 
 
-def _begin_with_blanks(cells: list[str]) -> bool:
-    """Whether a blank stands behind every separator."""
-    return len(cells) > 1 and all(cell.startswith(" ") for cell in cells[1:])
+def _has_blanks(cells: list[str]) -> bool:
+    """Whether blanks stand behind, or before, every separator."""
+    behind, before = cells[1:], cells[:-1]
+    return any(part and all(cell != cell.strip(" ") for cell in part) for part in (behind, before))
 
 
 def _has_source(cells: list[str], names: ColumnNames) -> bool:
@@ -135,6 +136,7 @@ def _rows(lines: TextIO, layout: Layout, name: str) -> Iterator[ManifestRow]:
             continue
         if values is None:
             return
+        values = [value.strip() for value in values] if layout.blanks else values
         if any(values):
             place = f"{name}:{layout.lines + reader.line_num}"
             try:
@@ -154,7 +156,7 @@ def _checked(values: list[str], columns: list[str], place: str, number: int) -> 
             raise RowError("the text is not UTF-8", place=f"{place}, column {name}")
         if value.strip() and not name and not _is_row_number(position, value, number):
             raise RowError(f"the column of {value[:40]!r} has no name in the first line", place=place)
-    return {name: value for name, value in zip(columns, values, strict=False) if value != "" and name}
+    return {name: value for name, value in zip(columns, values, strict=False) if name and value.strip()}
 
 
 def _is_row_number(position: int, value: str, number: int) -> bool:

@@ -47,25 +47,31 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rehearse(
-    recipe: str | Path | dict[str, Any], *, overrides: tuple[str, ...] = (), settings: Settings | None = None
+    recipe: str | Path | dict[str, Any],
+    *,
+    overrides: tuple[str, ...] = (),
+    strict: bool = False,
+    settings: Settings | None = None,
 ) -> Rehearsal:
-    """Plan what a recipe would make. Storage is only asked for s3:// sources. Raises RecipeError."""
+    """Plan what a recipe would make. Storage is only asked for s3:// sources. Raises RecipeError, RowError (strict)."""
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
     settings = settings or Settings()
     store = open_store(settings.store) if checked.sources.startswith("s3://") else None
     folder = recipe_folder(recipe)
     run = resolve(checked, values, "dry-run", folder)
-    return _counted(asked_rows(checked, folder, store, settings.hosts), checked, run)
+    return _counted(asked_rows(checked, folder, store, settings.hosts), checked, run, strict=strict)
 
 
-def _counted(rows: Iterator[Row], recipe: Recipe, run: Run) -> Rehearsal:
+def _counted(rows: Iterator[Row], recipe: Recipe, run: Run, *, strict: bool) -> Rehearsal:
     planner, nothing = Planner(run), NothingStored()
     first_items: list[Item] = []
     first_sources: list[Source] = []
     first_refused: list[RefusedRow] = []
 
     def refuse(row: RefusedRow, error: RowError) -> None:
+        if strict:
+            raise error
         if len(first_refused) < SHOWN:
             first_refused.append(row)
 

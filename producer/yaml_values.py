@@ -1,5 +1,6 @@
 """YAML as plain values: version 1.2, every key once, texts as they are written, and within limits."""
 
+import warnings
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -11,8 +12,8 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from posemill.errors import RecipeError
 from producer.plain_values import LIMIT_DEPTH
 
-LIMIT_BYTES = 4_000_000  # about five seconds to read; thousands of prompts belong into a manifest
-LIMIT_VALUES = 500_000  # with aliases followed; "a billion laughs" are ten lines
+LIMIT_BYTES = 2_000_000  # a few seconds to read; tens of thousands of prompts belong into a manifest
+LIMIT_VALUES = 200_000  # with aliases followed; "a billion laughs" are ten lines. A node takes about 1 KB
 TAG = "tag:yaml.org,2002:"
 NUMBERS = {f"{TAG}{name}" for name in ("int", "float", "bool")}
 PLAIN = NUMBERS | {f"{TAG}{name}" for name in ("str", "null", "timestamp", "merge", "value")}  # what no tag asks for
@@ -32,7 +33,9 @@ def read_yaml(
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _ShallowComposer
     try:
-        return _Reader(yaml, frozenset(texts), frozenset(words)).values(yaml.compose(text), tuple(under))
+        with warnings.catch_warnings(action="ignore"):  # of anchors that are set again, which YAML allows
+            node = yaml.compose(text)
+        return _Reader(yaml, frozenset(texts), frozenset(words)).values(node, tuple(under))
     except MarkedYAMLError as error:
         raise RecipeError(f"{where}: {_in_words(error, text)}") from error
     except (YAMLError, ValueError, RecursionError) as error:
@@ -40,15 +43,17 @@ def read_yaml(
 
 
 class _ShallowComposer(Composer):
-    """Composes no deeper than the limit, so that nesting ends in an error and not in the interpreter's stack."""
+    """Composes within the limits, so that what is beyond ends in an error and not in stack or memory."""
 
-    depth = 0
+    depth = nodes = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         self.depth += 1
-        if self.depth > LIMIT_DEPTH:
-            mark = self.parser.peek_event().start_mark
-            raise MarkedYAMLError(problem=f"nested more than {LIMIT_DEPTH} levels deep", problem_mark=mark)
+        self.nodes += 1
+        if self.depth > LIMIT_DEPTH or self.nodes > LIMIT_VALUES:
+            deep = self.depth > LIMIT_DEPTH
+            problem = f"nested more than {LIMIT_DEPTH} levels deep" if deep else f"more than {LIMIT_VALUES} values"
+            raise MarkedYAMLError(problem=problem, problem_mark=self.parser.peek_event().start_mark)
         try:
             return super().compose_node(parent, index)
         finally:

@@ -33,7 +33,7 @@ def submit(
 
     settings = local_settings()
     if dry_run:
-        _rehearse(recipe, overrides, as_json=as_json)
+        _rehearse(recipe, overrides, strict=strict, as_json=as_json)
         return
     handle = submit_recipe(recipe, run_id=run_id, overrides=overrides, strict=strict, settings=settings)
     for note in _repeats(handle.plan, []):
@@ -130,13 +130,13 @@ def preview(recipe: str, count: int, out: Path, overrides: tuple[str, ...], as_j
     click.echo(f"Look at {made.contact_sheet}.")
 
 
-def _rehearse(recipe: str, overrides: tuple[str, ...], *, as_json: bool) -> None:
+def _rehearse(recipe: str, overrides: tuple[str, ...], *, strict: bool, as_json: bool) -> None:
     import msgspec
 
     from producer.printing import print_json, print_table
     from producer.rehearsal import rehearse
 
-    found = rehearse(recipe, overrides=overrides)
+    found = rehearse(recipe, overrides=overrides, strict=strict)
     if as_json:
         print_json({**msgspec.to_builtins(found), "messages": found.messages})
         return

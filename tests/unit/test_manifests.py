@@ -152,7 +152,8 @@ def test_the_first_rows_are_there_before_the_rest_is_read(tmp_path):
         '"sep=^"\nsource^prompt^seed\na^x^7\n', "source,prompt,seed,,\na,x,7,,\n,,,,\n",
         ",source,prompt,seed\n0,a,x,7\n",
         "\ufeffsource,prompt,seed\na,x,7\n", 'source, "prompt", seed\na, "x", 7\n', "source,prompt,seed\ra,x,7\r",
-        "source,prompt,seed\na,x,7,,,\n",
+        "source,prompt,seed\na,x,7,,,\n", "source , prompt , seed\na , x , 7\n", "source ,prompt ,seed\na ,x ,7\n",
+        "source,prompt,seed,room\na,x,7,   \n",
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])

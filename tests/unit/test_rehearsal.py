@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from posemill.errors import RecipeError
+from posemill.errors import RecipeError, RowError
 from posemill.names import RunKeys
 from posemill.records import Item, Plan, RefusedRow, decode, decode_lines, decode_rows
 from posemill.settings import Settings
@@ -66,6 +66,11 @@ def test_bad_rows_are_counted_and_the_first_are_shown(folder):
     assert (found.items, found.refused_rows, len(found.first_refused)) == (1, 7, 5)
     assert found.first_refused[0].place == "m.jsonl:1"
     assert "no0.png cannot be read (No such file" in found.first_refused[0].message
+
+
+def test_a_strict_rehearsal_ends_as_the_strict_submission_would(folder):
+    with pytest.raises(RowError, match=r"m\.jsonl:2"):
+        rehearse(recipe(sources=manifest(folder, {"source": "photos/a.png"}, {"source": "no.png"})), strict=True)
 
 
 @pytest.mark.parametrize("source", ["photos", "x" * 5000], ids=["a folder", "a name too long"])
