@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,9 +16,10 @@ from producer.manifest_row import LIMIT_LINE_BYTES, ManifestRow, text_encoding
 from producer.parquet_rows import read_parquet
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+KEYS = re.compile(rb'"\s*:')  # ends of an object's keys, and of texts that look so
 SEEN = 1000  # different sets of columns in one .jsonl whose names are looked at once
 
-SeenColumns = dict[tuple[str, ...], list[str]]
+SeenColumns = dict[tuple[str, ...], tuple[str, ...]]
 
 
 def read_manifest(path: Path, named: Collection[str] | None = None) -> Iterator[ManifestRow]:
@@ -84,15 +86,16 @@ def _values_of(line: bytes, names: ColumnNames, seen: SeenColumns) -> dict[str, 
     values = _with_nan(line) if b"NaN" in line else msgspec.json.decode(line)
     if not isinstance(values, dict):
         raise ColumnTrouble("a row is a JSON object")
-    if line.count(b":") > len(values):  # else no key can stand twice
+    if len(KEYS.findall(line)) > len(values):  # else no key can stand twice
         json.loads(line, object_pairs_hook=_require_once)
     columns = tuple(values)
     meant = seen.get(columns)
     if meant is None:
-        meant = names.header(columns)
+        meant = tuple(names.header(columns))
         if len(seen) < SEEN:
             seen[columns] = meant
-    values = dict(zip(meant, values.values(), strict=True))
+    if meant != columns:
+        values = dict(zip(meant, values.values(), strict=True))
     if None in values.values():
         values = {name: value for name, value in values.items() if value is not None}
     return values

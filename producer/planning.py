@@ -41,6 +41,7 @@ class Expander:
     def __init__(self, recipe: Recipe, run: Run) -> None:
         self._recipe = recipe
         self._templates = [parse_template(prompt) for prompt in recipe.prompts]
+        self._named = tuple(dict.fromkeys(name for template in self._templates for name in template.columns))
         self._kinds = run.kinds
         self._negative_prompt = negative_prompt(recipe)
         self._shared = picture_digest(run.detect, run.generate, run.more_detect)
@@ -91,9 +92,8 @@ class Expander:
             return {row.prompt: caption}  # taken literally, braces and all
         if not self._templates:
             raise RowError("no prompt: give the recipe prompts, or the row a prompt column", place=row.place)
-        named = tuple(name for template in self._templates for name in template.columns)
-        texts = _texts(row, named)
-        for name in named:
+        texts = _texts(row, self._named)
+        for name in self._named:
             if name not in texts and name not in self._recipe.matrix:
                 message = f"the prompt names {{{name}}}, which neither the row nor the matrix has"
                 raise RowError(message, place=f"{row.place}, column {name}")
@@ -152,7 +152,7 @@ class Planner:
 
     def _add(self, place: str, items: Iterator[Item], source: Source | None, wanted: int) -> Iterator[Shard]:
         """`source`: one that is not planned yet. `wanted`: items that the row asks for, repeated ones too."""
-        added = 0
+        added, full = 0, self._slicing[Stage.GENERATE].shard_size
         for item in items:
             short = _short(item)
             if self._known_items.find(short) is not None:
@@ -162,7 +162,7 @@ class Planner:
             added += 1
             self._items.append(item)
             self._known_items.add(short)
-            if self.has_shard:
+            if len(self._items) >= full:
                 yield from self.shards()
         self.repeated_items += wanted - added
         if not added:
