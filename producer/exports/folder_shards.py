@@ -18,7 +18,7 @@ from producer.exports.pictures import Made
 from producer.exports.shards import StoredFile, rows_name
 from producer.exports.temporary import GrowingFile
 
-BATCH_ROWS = 1000  # of metadata in memory at once, when it is read back
+BATCH_ROWS = 1000  # of metadata in memory at once
 ARROW_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 FOLDERS = {  # of images and control images, below the split's
     Form.IMAGEFOLDER: ("images", "control_images"),
@@ -85,21 +85,19 @@ def split_files(destination: Destination, form: Form, split: str, numbers: Seque
 
     Parquet, because `datasets` guesses the types of a metadata.jsonl: a prompt such as 2024-01-01 came back as a date.
     """
-    metadata = GrowingFile(destination, metadata_name(split))
-    writer: pq.ParquetWriter | None = None
-    for number in numbers:
-        rows = shard_rows(destination, split, number)
-        if rows:
-            schema = _schema_of(rows[0])
-            writer = writer or pq.ParquetWriter(metadata.stream, schema, compression="zstd")
-            writer.write_table(pa.Table.from_pylist(rows, schema=schema))
-    if writer:
-        writer.close()
-        metadata.finish()
+    rows = split_rows(destination, split, numbers)
+    batch = list(itertools.islice(rows, BATCH_ROWS))
+    if not batch:
+        return  # every sample of it was refused
+    metadata, schema = GrowingFile(destination, metadata_name(split)), _schema_of(batch[0])
+    with pq.ParquetWriter(metadata.stream, schema, compression="zstd") as writer:
+        while batch:
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            batch = list(itertools.islice(rows, BATCH_ROWS))
+    metadata.finish()
     if form is Form.FILL50K:
         prompts = GrowingFile(destination, prompts_name(split))
-        for line in _prompt_lines(destination, split, numbers):
-            prompts.stream.write(line)
+        prompts.stream.writelines(_prompt_lines(destination, split, numbers))
         prompts.finish()
 
 
@@ -111,8 +109,10 @@ def prompts_name(split: str) -> str:
     return f"{split}/prompt.json"
 
 
-def shard_rows(destination: Destination, split: str, number: int) -> list[dict[str, Any]]:
-    return [msgspec.json.decode(line) for line in destination.read(rows_name(split, number)).splitlines()]
+def split_rows(destination: Destination, split: str, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """The rows of a split's shards, as they were written."""
+    for number in numbers:
+        yield from map(msgspec.json.decode, destination.read(rows_name(split, number)).splitlines())
 
 
 def prompts_file(destination: Destination, split: str, numbers: Sequence[int]) -> StoredFile:
@@ -143,7 +143,6 @@ def _schema_of(row: dict[str, Any]) -> pa.Schema:
 
 
 def _prompt_lines(destination: Destination, split: str, numbers: Iterable[int]) -> Iterator[bytes]:
-    for number in numbers:
-        for row in shard_rows(destination, split, number):
-            prompt = {"source": row["conditioning_image_file_name"], "target": row["file_name"], "prompt": row["text"]}
-            yield msgspec.json.encode(prompt) + b"\n"
+    for row in split_rows(destination, split, numbers):
+        prompt = {"source": row["conditioning_image_file_name"], "target": row["file_name"], "prompt": row["text"]}
+        yield msgspec.json.encode(prompt) + b"\n"

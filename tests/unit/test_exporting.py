@@ -182,6 +182,34 @@ def test_check_notices_files_that_were_changed_lost_or_added(form: Form, tmp_pat
             "index/train-00003.json": "changed_object"}.items() <= found.items()  # fmt: skip
 
 
+@pytest.mark.parametrize("form", [Form.IMAGEFOLDER, Form.FILL50K])
+def test_check_holds_a_splits_metadata_against_the_rows_of_its_shards(form: Form, tmp_path: Path) -> None:
+    export(SyntheticStore(ITEMS), tmp_path, form)
+    metadata, rows = tmp_path / "train/metadata.parquet", tmp_path / "rows/train-00001.jsonl"
+    table, kept = pq.read_table(metadata), rows.read_bytes()
+    pq.write_table(table, metadata, compression="none")
+    assert faults(tmp_path) == {}, "the same rows, in other bytes"
+    for wrong in (table.slice(1), table.slice(0, 35), table.append_column("x", [["x"] * 36]), table.take([1, 0])):
+        pq.write_table(wrong, metadata)
+        assert faults(tmp_path) == {"train/metadata.parquet": "changed_object"}
+    metadata.write_bytes(b"PAR1")
+    assert faults(tmp_path) == {"train/metadata.parquet": "changed_object"}
+    metadata.unlink()
+    assert faults(tmp_path)["train/metadata.parquet"] == "missing_object"
+    pq.write_table(table, metadata)
+    rows.write_bytes(kept.replace(b'"text":"a', b'"text":"b', 1))
+    assert faults(tmp_path)["rows/train-00001.jsonl"] == faults(tmp_path)["train/metadata.parquet"] == "changed_object"
+    rows.unlink()
+    assert faults(tmp_path)["rows/train-00001.jsonl"] == faults(tmp_path)["train/metadata.parquet"] == "missing_object"
+
+
+@pytest.mark.parametrize("form", Form)
+def test_a_split_whose_samples_were_all_refused_is_proven_too(form: Form, tmp_path: Path) -> None:
+    store = SyntheticStore(ITEMS, image=lambda number: b"no picture", hashes=False)
+    assert export(store, tmp_path, form).refused == 36
+    assert set(faults(tmp_path).values()) == {"refused_sample"}
+
+
 @pytest.mark.parametrize("form", [Form.WEBDATASET, Form.PARQUET, Form.IMAGEFOLDER])
 def test_check_notices_samples_that_are_incomplete_doubled_or_in_the_wrong_split(form: Form, tmp_path: Path) -> None:
     export(SyntheticStore(ITEMS), tmp_path, form)
