@@ -102,6 +102,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     detect_batches: int
     generate_batches: int
     skipped: tuple[SkippedFiles, ...] = ()  # of the sources' folder or prefix
+    repeated_rows: int = 0  # that bring nothing new: each of their items is planned already
+    repeated_items: int = 0  # wanted again, within a row or by a later one, and planned once
 
     def batches(self, stage: Stage) -> int:
         return self.detect_batches if stage is Stage.DETECT else self.generate_batches

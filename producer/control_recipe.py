@@ -1,8 +1,9 @@
 """The sections of a recipe that say how control images are made: `detect`, and each entry of `controls`."""
 
-from typing import Literal, Self
+from enum import StrEnum
+from typing import Any, Literal, Self, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from posemill.controls import DETECTORS, KINDS, unheeded
 
@@ -13,6 +14,16 @@ class Part(BaseModel):
     """A section of a recipe; an unknown key is an error, not a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: Any, about: ValidationInfo) -> Any:
+        """What pydantic would take for 1 and 0."""
+        if any(one is True or one is False for one in (value if isinstance(value, list) else [value])):
+            field = cls.model_fields[str(about.field_name)]
+            if {int, float} & (kinds := _kinds_of(field.annotation)) and bool not in kinds:
+                raise ValueError("true and false are no numbers")
+        return value
 
 
 class DetectorSettings(Part):
@@ -98,3 +109,16 @@ def require_steps(start: float, end: float) -> None:
     """Raises ValueError when a ControlNet would end before it begins."""
     if start >= end:
         raise ValueError(f"control_guidance_start {start} is not before control_guidance_end {end}")
+
+
+def takes_text_alone(annotation: Any) -> bool:
+    """Whether a key takes texts (or a list of them) and neither numbers nor truth values."""
+    return all(kind in (str, type(None)) or issubclass(kind, StrEnum) for kind in _kinds_of(annotation))
+
+
+def _kinds_of(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of: those of `list[int] | None` are int and None's."""
+    if get_origin(annotation) is Literal:
+        return {type(value) for value in get_args(annotation)}
+    parts = get_args(annotation)
+    return set().union(*map(_kinds_of, parts)) if parts else {annotation}

@@ -1,41 +1,43 @@
-"""Reads manifests row by row: .jsonl, .csv and .parquet, in constant memory."""
+"""Reads manifests row by row, in constant memory: .jsonl here, .csv and .parquet in files of their own."""
 
-import csv
 import itertools
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
 
 from posemill.errors import RecipeError, RowError
+from producer.column_names import ColumnNames, ColumnTrouble
+from producer.csv_rows import read_csv
+from producer.manifest_row import LIMIT_LINE_BYTES, ManifestRow, text_encoding
+from producer.parquet_rows import read_parquet
 
-SUFFIXES = (".jsonl", ".csv", ".parquet")
-LIMIT_LINE_BYTES = 1_000_000
-SURROGATE = re.compile("[\ud800-\udfff]")  # stands for a byte that is not UTF-8
+SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
+KEYS = re.compile(rb'"\s*:')  # ends of an object's keys, and of texts that look so
+SEEN = 1000  # different sets of columns in one .jsonl whose names are looked at once
 
-
-class ManifestRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row as it was read; `error` instead of values where it could not be."""
-
-    place: str  # file:line
-    values: dict[str, Any] = {}
-    error: RowError | None = None
+SeenColumns = dict[tuple[str, ...], tuple[str, ...]]
 
 
-def read_manifest(path: Path) -> Iterator[ManifestRow]:
-    """Rows of a manifest, in order. Raises RecipeError when the file as a whole cannot be read."""
-    readers = {".jsonl": _read_jsonl, ".csv": _read_csv, ".parquet": _read_parquet}
+def read_manifest(path: Path, named: Collection[str] | None = None) -> Iterator[ManifestRow]:
+    """Rows of a manifest, in order. `named`: the columns that the recipe's prompts name; None where nobody can say.
+
+    Raises RecipeError when the file as a whole cannot be read.
+    """
+    readers = {".jsonl": _read_jsonl, ".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet}
     try:
-        yield from readers[path.suffix.lower()](path)
+        yield from readers[path.suffix.lower()](path, ColumnNames(named=named))
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _read_jsonl(path: Path) -> Iterator[ManifestRow]:
-    name = path.name
-    with path.open("rb") as lines:
+def _read_jsonl(path: Path, names: ColumnNames) -> Iterator[ManifestRow]:
+    seen: SeenColumns = {}
+    with path.open("rb") as file:
+        lines = _Recoded(path) if text_encoding(path) == "utf-16" else file
         for number in itertools.count(1):
             line = lines.readline(LIMIT_LINE_BYTES + 1)
             if not line:
@@ -44,81 +46,77 @@ def _read_jsonl(path: Path) -> Iterator[ManifestRow]:
                 _skip_rest_of_line(lines, line)
             content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if not content.isspace():
-                yield _parse_line(content, f"{name}:{number}")
+                yield _parse_line(content, f"{path.name}:{number}", names, seen)
 
 
-def _skip_rest_of_line(lines: BinaryIO, part: bytes) -> None:
+class _Recoded:
+    """Lines of a UTF-16 file in UTF-8."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lines = path.open(encoding="utf-16", newline="\n")
+
+    def readline(self, limit: int) -> bytes:
+        """Raises RecipeError for what is not UTF-16."""
+        try:
+            return self._lines.readline(limit).encode("utf-8", "surrogatepass")
+        except UnicodeError as error:
+            raise RecipeError(f"{self._path}: the text is not UTF-16, as its first bytes promise") from error
+
+
+def _skip_rest_of_line(lines: BinaryIO | _Recoded, part: bytes) -> None:
     while len(part) > LIMIT_LINE_BYTES and not part.endswith(b"\n"):
         part = lines.readline(LIMIT_LINE_BYTES + 1)
 
 
-def _parse_line(line: bytes, place: str) -> ManifestRow:
-    if len(line) > LIMIT_LINE_BYTES:
-        message = f"the line is too long; the limit is {LIMIT_LINE_BYTES} bytes"
-        return ManifestRow(place=place, error=RowError(message, place=place))
+def _parse_line(line: bytes, place: str, names: ColumnNames, seen: SeenColumns) -> ManifestRow:
+    """`seen`: what the columns of rows before are called."""
     try:
-        values = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return ManifestRow(place=place, error=RowError(f"not JSON: {error}", place=place))
+        return ManifestRow(place=place, values=_values_of(line, names, seen))
+    except ColumnTrouble as error:
+        reason = str(error)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        reason = f"not JSON: {error}"
+    return ManifestRow(place=place, error=RowError(reason, place=place))
+
+
+def _values_of(line: bytes, names: ColumnNames, seen: SeenColumns) -> dict[str, Any]:
+    if len(line) > LIMIT_LINE_BYTES:
+        raise ColumnTrouble(f"the line is too long; the limit is {LIMIT_LINE_BYTES} bytes")
+    values = _with_nan(line) if b"NaN" in line else msgspec.json.decode(line)
     if not isinstance(values, dict):
-        return ManifestRow(place=place, error=RowError("a row is a JSON object", place=place))
+        raise ColumnTrouble("a row is a JSON object")
+    if len(KEYS.findall(line)) > len(values):  # else no key can stand twice
+        json.loads(line, object_pairs_hook=_require_once)
+    columns = tuple(values)
+    meant = seen.get(columns)
+    if meant is None:
+        meant = tuple(names.header(columns))
+        if len(seen) < SEEN:
+            seen[columns] = meant
+    if meant != columns:
+        values = dict(zip(meant, values.values(), strict=True))
     if None in values.values():
         values = {name: value for name, value in values.items() if value is not None}
-    return ManifestRow(place=place, values=values)
+    return values
 
 
-def _read_csv(path: Path) -> Iterator[ManifestRow]:
-    csv.field_size_limit(LIMIT_LINE_BYTES)
-    with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as lines:
-        reader = csv.DictReader(lines)
-        _check_columns(reader, path)
-        while True:
-            try:
-                values = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                place = f"{path.name}:{reader.reader.line_num}"  # its own line_num stays behind at an error
-                yield ManifestRow(place=place, error=RowError(f"not CSV: {error}", place=place))
-                continue
-            yield _checked_csv_row(values, f"{path.name}:{reader.line_num}")
+def _with_nan(line: bytes) -> Any:
+    """The line's values; NaN, which Python writes for a blank and JSON does not have, is nothing."""
+
+    def constant(word: str) -> None:
+        if word != "NaN":
+            raise ValueError(f"{word} is no number")
+
+    values = json.loads(line, parse_constant=constant)
+    msgspec.json.encode(values).decode()  # halves of letters, which msgspec would not have read
+    return values
 
 
-def _check_columns(reader: "csv.DictReader[str]", path: Path) -> None:
-    try:
-        columns = reader.fieldnames or ()
-    except csv.Error as error:
-        raise RecipeError(f"{path}: the first line is not CSV ({error})") from error
-    if not columns:
-        raise RecipeError(f"{path}: the first line of a .csv names its columns")
-    if SURROGATE.search("".join(columns)):
-        raise RecipeError(f"{path}: the first line is not UTF-8")
-    if len(set(columns)) < len(columns):
-        raise RecipeError(f"{path}: the first line names a column twice")
-
-
-def _checked_csv_row(values: dict[Any, Any], place: str) -> ManifestRow:
-    if None in values:
-        return ManifestRow(place=place, error=RowError("more values than columns", place=place))
-    if any(value is None for value in values.values()):
-        return ManifestRow(place=place, error=RowError("fewer values than columns", place=place))
-    for name, value in values.items():
-        if not value.isascii() and SURROGATE.search(value):
-            return ManifestRow(place=place, error=RowError("the text is not UTF-8", place=f"{place}, column {name}"))
-    return ManifestRow(place=place, values={name: value for name, value in values.items() if value != ""})
-
-
-def _read_parquet(path: Path) -> Iterator[ManifestRow]:
-    import pyarrow
-    import pyarrow.parquet
-
-    try:
-        table = pyarrow.parquet.ParquetFile(path)
-        number = 0
-        for batch in table.iter_batches(batch_size=1000):
-            for values in batch.to_pylist():
-                number += 1
-                known = {name: value for name, value in values.items() if value is not None}
-                yield ManifestRow(place=f"{path.name}:{number}", values=known)
-    except (pyarrow.ArrowException, ValueError) as error:
-        raise RecipeError(f"{path}: not a parquet file ({error})") from error
+def _require_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises ColumnTrouble for a key that an object has twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ColumnTrouble(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
+    return found

@@ -1,6 +1,6 @@
 """Turns rows into items and cuts them into plan shards. Pure: touches neither network nor disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -9,13 +9,15 @@ from posemill.identity import derived_seed, item_digest, picture_digest
 from posemill.models import MODELS
 from posemill.names import Stage
 from posemill.records import Item, Plan, RefusedRow, Run, ShardHeader, Slicing, Source
-from producer.prompts import fillings, parse_template
+from producer.intake import Taken
+from producer.prompts import combinations, fillings, parse_template
 from producer.recent import Recent
 from producer.recipe import Recipe
-from producer.rows import Row
+from producer.rows import Row, text_of
 
 ITEMS_REMEMBERED = 200_000  # so many items back a repeated row is noticed
 SOURCES_REMEMBERED = 100_000  # rows that name one of these again share its detection
+REPEATS_SHOWN = 5  # places of rows that bring nothing new
 SHARD_ROWS = 1000  # about; a shard holds whole batches
 CAPTION = "caption"  # a manifest's column that the plan keeps, for exports to train on
 
@@ -39,20 +41,22 @@ class Expander:
     def __init__(self, recipe: Recipe, run: Run) -> None:
         self._recipe = recipe
         self._templates = [parse_template(prompt) for prompt in recipe.prompts]
+        self._named = tuple(dict.fromkeys(name for template in self._templates for name in template.columns))
         self._kinds = run.kinds
         self._negative_prompt = negative_prompt(recipe)
         self._shared = picture_digest(run.detect, run.generate, run.more_detect)
 
-    def items(self, row: Row, source: Source, number: int | None) -> list[Item]:
-        """`number` is the source's in the detect plan, or None for a ready-made control image.
+    def items(self, row: Row, source: Source, number: int | None) -> Iterator[Item]:
+        """The row's items, one by one, each prompt and seed once.
 
-        Raises RowError when the row has no prompt, its prompt names a column that nobody has, or it brings a pose or
-        control image to a run that wants others.
+        `number` is the source's in the detect plan, or None for a ready-made control image. Raises RowError, before the
+        first item, when the row has no prompt, its prompt names a column that nobody has or whose value is no text, or
+        it brings a pose or control image to a run that wants others.
         """
         self._require_usable(row)
-        caption = {CAPTION: str(row.columns[CAPTION])} if row.columns.get(CAPTION) else {}
+        prompts = self._prompts(row)
         negative = row.negative_prompt if row.negative_prompt is not None else self._negative_prompt
-        return [
+        return (
             Item(
                 id=item_digest(self._shared, source.identity, prompt, negative, seed),
                 prompt=prompt,
@@ -60,18 +64,20 @@ class Expander:
                 seed=seed,
                 source=number,
                 control=source if number is None else None,
-                columns=columns | caption,
+                columns=columns,
             )
-            for prompt, columns in self._prompts(row)
+            for prompt, columns in prompts.items()
             for seed in self._seeds(row, source, prompt)
-        ]
+        )
 
-    def count(self, row: Row) -> int:
-        """How many items the row makes; raises RowError as `items` does."""
-        self._require_usable(row)
+    def wanted(self, row: Row) -> int:
+        """How many items the row asks for, repeated ones too; it is one that `items` took."""
         seeds = self._recipe.seeds
         images = 1 if row.seed is not None else seeds if isinstance(seeds, int) else len(seeds)
-        return images * len(self._prompts(row))
+        if row.prompt is not None:
+            return images
+        matrix = {name: values for name, values in self._recipe.matrix.items() if name not in row.columns}
+        return images * combinations(self._templates, matrix)
 
     def _require_usable(self, row: Row) -> None:
         if row.control and len(self._kinds) > 1:
@@ -79,24 +85,35 @@ class Expander:
         if row.source and row.source.pose is not None and self._kinds != ("openpose",):
             raise RowError(f"a pose cannot become {' and '.join(self._kinds)}; give a source", place=row.place)
 
-    def _prompts(self, row: Row) -> list[tuple[str, dict[str, str]]]:
+    def _prompts(self, row: Row) -> dict[str, dict[str, str]]:
+        """Each prompt once, with what the plan keeps of the columns: those it names, and the caption."""
+        caption = _texts(row, (CAPTION,))
         if row.prompt is not None:
-            return [(row.prompt, {})]  # taken literally, braces and all
+            return {row.prompt: caption}  # taken literally, braces and all
         if not self._templates:
             raise RowError("no prompt: give the recipe prompts, or the row a prompt column", place=row.place)
-        try:
-            return list(fillings(self._templates, self._recipe.matrix, row.columns))
-        except KeyError as missing:
-            message = f"the prompt names {{{missing.args[0]}}}, which neither the row nor the matrix has"
-            raise RowError(message, place=f"{row.place}, column {missing.args[0]}") from missing
+        texts = _texts(row, self._named)
+        for name in self._named:
+            if name not in texts and name not in self._recipe.matrix:
+                message = f"the prompt names {{{name}}}, which neither the row nor the matrix has"
+                raise RowError(message, place=f"{row.place}, column {name}")
+        prompts: dict[str, dict[str, str]] = {}
+        for prompt, columns in fillings(self._templates, self._recipe.matrix, texts):
+            prompts.setdefault(prompt, columns | caption)
+        return prompts
 
-    def _seeds(self, row: Row, source: Source, prompt: str) -> list[int]:
+    def _seeds(self, row: Row, source: Source, prompt: str) -> Iterable[int]:
         seeds = self._recipe.seeds
         if row.seed is not None:
             return [row.seed]
         if isinstance(seeds, list):
-            return seeds
-        return [derived_seed(self._recipe.seed, source.identity, prompt, index) for index in range(seeds)]
+            return dict.fromkeys(seeds)
+        return (derived_seed(self._recipe.seed, source.identity, prompt, index) for index in range(seeds))
+
+
+def _texts(row: Row, names: Iterable[str]) -> dict[str, str]:
+    """The row's values of these columns, as texts. Raises RowError for one that is none."""
+    return {name: text_of(row.columns[name], f"{row.place}, column {name}") for name in names if name in row.columns}
 
 
 def negative_prompt(recipe: Recipe) -> str:
@@ -118,32 +135,50 @@ class Planner:
         self._known_sources = Recent(SOURCES_REMEMBERED)
         self._known_items = Recent(ITEMS_REMEMBERED, numbers=True)
         self.refused = 0
+        self.repeated_rows = self.repeated_items = 0
+        self.first_repeated: list[str] = []  # places of rows
+
+    def add_row(self, row: Row, source: Source, expander: Expander) -> Iterator[Shard]:
+        """Plan the row's source and those of its items that are new; gives shards as they fill.
+
+        An item that is planned already is counted and not planned again, as far back as is remembered. Raises RowError
+        before anything is added.
+        """
+        known = None if row.control else self._known_sources.find(source.identity)
+        number = self._next_source if known is None and not row.control else known
+        items = expander.items(row, source, number)
+        new_source = source if known is None and not row.control else None
+        return self._add(row.place, items, new_source, expander.wanted(row))
+
+    def _add(self, place: str, items: Iterator[Item], source: Source | None, wanted: int) -> Iterator[Shard]:
+        """`source`: one that is not planned yet. `wanted`: items that the row asks for, repeated ones too."""
+        added, full = 0, self._slicing[Stage.GENERATE].shard_size
+        for item in items:
+            short = _short(item)
+            if self._known_items.find(short) is not None:
+                continue
+            if source and not added:
+                self.add_source(source)
+            added += 1
+            self._items.append(item)
+            self._known_items.add(short)
+            if len(self._items) >= full:
+                yield from self.shards()
+        self.repeated_items += wanted - added
+        if not added:
+            self.repeated_rows += 1
+            self.first_repeated += [place][: REPEATS_SHOWN - len(self.first_repeated)]
 
     @property
-    def next_source(self) -> int:
+    def _next_source(self) -> int:
         """The number that the next source will have."""
         return self._cut[Stage.DETECT] + len(self._sources)
-
-    def number_of(self, source: Source) -> int | None:
-        """The source's number where it is planned already, as far back as is remembered."""
-        return self._known_sources.find(source.identity)
 
     def add_source(self, source: Source) -> int:
         """The number that the source has from now on."""
         self._sources.append(source)
         self._known_sources.add(source.identity)
-        return self.next_source - 1
-
-    def add_items(self, items: list[Item]) -> None:
-        self._items += items
-        for item in items:
-            self._known_items.add(_short(item))
-
-    def require_new(self, items: list[Item], place: str) -> None:
-        """Raises RowError when one of the items is planned already, as far back as is remembered."""
-        for item in items:
-            if self._known_items.find(_short(item)) is not None:
-                raise RowError(f"an earlier row makes the same image (prompt {item.prompt!r})", place=place)
+        return self._next_source - 1
 
     def refuse(self, error: RowError) -> RefusedRow:
         self.refused += 1
@@ -174,6 +209,8 @@ class Planner:
             sources=sources,
             items=items,
             refused_rows=self.refused,
+            repeated_rows=self.repeated_rows,
+            repeated_items=self.repeated_items,
             detect_batches=self._slicing[Stage.DETECT].batches(sources),
             generate_batches=self._slicing[Stage.GENERATE].batches(items),
         )
@@ -183,6 +220,24 @@ class Planner:
         self._cut[stage] += len(rows)
         header = ShardHeader(first=first, rows=len(rows), needs=needs)
         return Shard(stage=stage, number=first // self._slicing[stage].shard_size, header=header, rows=rows)
+
+
+def plan_rows(
+    planner: Planner, expander: Expander, rows: Iterable[Taken], refuse: Callable[[RefusedRow, RowError], None]
+) -> Iterator[Shard]:
+    """The plan's shards as rows fill them; `refuse` is told of each row that cannot be used."""
+    for taken in rows:
+        try:
+            if taken.error or taken.source is None:
+                raise taken.error or RowError("no source", place=taken.row.place)
+            shards = planner.add_row(taken.row, taken.source, expander)
+        except RowError as error:
+            refuse(planner.refuse(error), error)
+            continue
+        yield from shards
+        if planner.has_shard:
+            yield from planner.shards()
+    yield from planner.shards(last=True)
 
 
 def _short(item: Item) -> int:

@@ -56,7 +56,7 @@ def preview(
     settings = settings or load_settings()
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
-    run = resolve(checked, values, "preview")
+    run = resolve(checked, values, "preview", recipe_folder(recipe))
     _clear(destination)
     store = open_store(settings.store) if settings.store else None
     rows = rows_of(checked, recipe_folder(recipe), store, settings, SkippedTally())

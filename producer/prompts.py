@@ -1,6 +1,7 @@
 """Prompts with {columns}: which columns they name, and every prompt that a row and the matrix give."""
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from string import Formatter
 
@@ -35,11 +36,11 @@ def parse_template(text: str) -> Template:
 
 
 def fillings(
-    templates: Sequence[Template], matrix: Mapping[str, Sequence[object]], columns: Mapping[str, object]
+    templates: Sequence[Template], matrix: Mapping[str, Sequence[object]], columns: Mapping[str, str]
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """Each prompt once, with the values that it used: every template, every combination of its matrix columns.
+    """Each prompt with the values that it used: every template, every combination of its matrix columns.
 
-    A row's own column hides a matrix column of the same name.
+    A row's own column hides a matrix column of the same name. What is given twice comes twice.
     """
     for template in templates:
         varied = [name for name in template.columns if name in matrix and name not in columns]
@@ -47,3 +48,8 @@ def fillings(
             known = {**columns, **dict(zip(varied, values, strict=True))}
             prompt = template.fill(known)
             yield prompt, {name: str(known[name]) for name in template.columns}
+
+
+def combinations(templates: Sequence[Template], matrix: Mapping[str, Sequence[object]]) -> int:
+    """How many prompts templates and matrix give at most, by multiplying."""
+    return sum(math.prod(len(matrix.get(name, ())) or 1 for name in template.columns) for template in templates)

@@ -1,20 +1,31 @@
 """The recipe: what a user writes, validated at the door."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from posemill.errors import RecipeError
 from posemill.models import MODELS, SchedulerName
-from producer.control_recipe import QUEUE, ControlRecipe, DetectorSettings, DetectRecipe, Part, require_steps
+from producer.control_recipe import (
+    QUEUE,
+    ControlRecipe,
+    DetectorSettings,
+    DetectRecipe,
+    Part,
+    require_steps,
+    takes_text_alone,
+)
+from producer.plain_values import LIMIT_DEPTH, plain_values, printable
+from producer.yaml_values import LIMIT_BYTES, read_yaml
 
 Scalar = str | int | float | bool
 NETWORK_SETTINGS = {
     "controlnet", "controlnet_revision", "controlnet_conditioning_scale", "control_guidance_start",
     "control_guidance_end",
 }  # fmt: skip
+NO_TEXT = ("string_type", "list_type", "int_type", "float_type", "bool_type")  # pydantic's words
 UNION_BRANCHES = ("str", "int", "float", "bool", "list[int]")  # what pydantic adds to a place, for programmers
 
 
@@ -129,16 +140,19 @@ class Recipe(Part):
             raise ValueError("the number of images for each source and prompt lies between 1 and 100000")
         if isinstance(seeds, list) and (not seeds or min(seeds) < 0 or max(seeds) >= 2**63):
             raise ValueError("a list of seeds holds at least one, each from 0 to 2**63 - 1")
-        if isinstance(seeds, list) and len(set(seeds)) < len(seeds):
-            raise ValueError("a seed is given twice; it would make the same image twice")
         return seeds
 
-    @field_validator("prompts")
-    @classmethod
-    def _prompts_differ(cls, prompts: list[str]) -> list[str]:
-        if len(set(prompts)) < len(prompts):
-            raise ValueError("a prompt is given twice; ask for more images with seeds")
-        return prompts
+
+SECTIONS: dict[str, type[Part]] = {
+    "": Recipe, "detect": DetectRecipe, "generate": GenerateRecipe, "controls": ControlRecipe, "loras": LoraRecipe,
+}  # fmt: skip
+WORDS = frozenset(("prompts", "matrix"))  # below these everything is a text
+TEXTS = frozenset(
+    name
+    for section in SECTIONS.values()
+    for name, field in section.model_fields.items()
+    if takes_text_alone(field.annotation)
+)
 
 
 def read_recipe(recipe: str | Path | dict[str, Any], overrides: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -149,7 +163,8 @@ def read_recipe(recipe: str | Path | dict[str, Any], overrides: tuple[str, ...] 
     values = recipe if isinstance(recipe, dict) else _read_file(Path(recipe))
     for override in overrides:
         values = _with_override(values, override)
-    return values
+    plain: dict[str, Any] = plain_values(values, "recipe" if isinstance(recipe, dict) else str(recipe))
+    return plain
 
 
 def recipe_folder(recipe: str | Path | dict[str, Any]) -> Path:
@@ -167,11 +182,16 @@ def parse_recipe(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
 
 def _read_file(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecipeError(f"{path}: cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a date that is none
-        raise RecipeError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        with path.open("rb") as file:
+            content = file.read(LIMIT_BYTES + 1)
+        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError) and len(content) <= LIMIT_BYTES:
+            raise RecipeError(f"{path}: not YAML: byte {error.start} is not {error.encoding}") from error
+        if not isinstance(error, UnicodeDecodeError):
+            raise RecipeError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+        text = content.decode(errors="replace")  # cut in the middle of a letter; too long in any case
+    values = read_yaml(text, where=str(path), texts=TEXTS, words=WORDS)
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping with keys such as sources and prompts")
     return values
@@ -180,30 +200,50 @@ def _read_file(path: Path) -> dict[str, Any]:
 def _with_override(values: dict[str, Any], override: str) -> dict[str, Any]:
     """A copy with one dotted key set; the value is read as YAML."""
     path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise RecipeError(f"--set {override}: write it as key=value, e.g. generate.guidance_scale=5")
-    first, _, rest = path.partition(".")
+    where = f"--set {printable(override)}"
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"{where}: write it as key=value, e.g. generate.guidance_scale=5")
+    if len(keys) > LIMIT_DEPTH:
+        raise RecipeError(f"{where}: no key of a recipe lies so deep")
+    value = read_yaml(text, where=where, texts=TEXTS, words=WORDS, under=keys)
+    return _with(values, keys, value, where)
+
+
+def _with(values: dict[str, Any], keys: list[str], value: Any, where: str) -> dict[str, Any]:
+    first, *rest = keys
     if not rest:
-        return values | {first: _override_value(text, override)}
+        return values | {first: value}
     inner = values.get(first) or {}
     if not isinstance(inner, dict):
-        raise RecipeError(f"--set {override}: {first} is not a section of the recipe")
-    return values | {first: _with_override(inner, f"{rest}={text}")}
-
-
-def _override_value(text: str, override: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
-        raise RecipeError(f"--set {override}: not YAML: {' '.join(str(error).split())}") from error
+        raise RecipeError(f"{where}: {first} is not a section of the recipe")
+    return values | {first: _with(inner, rest, value, where)}
 
 
 def _in_words(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        place = ".".join(str(part) for part in problem["loc"] if part not in UNION_BRANCHES)
+        keys = [part for part in problem["loc"] if part not in UNION_BRANCHES]
+        place = printable(".".join(str(part) for part in keys))
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
-            message = "unknown key; see the README for the keys of a recipe"
+            message = f"unknown key{_meant(keys)}; docs/recipes.md lists all keys"
+        elif keys and keys[0] in WORDS and problem["type"] in NO_TEXT and isinstance(problem["input"], dict | list):
+            message = "put the prompt in quotes: without them YAML reads {braces}, [brackets] and a colon as its own"
+            message = message if keys[0] == "prompts" else message.replace("prompt", "value", 1)
         lines.append(f"{place}: {message}" if place else message)
     return "; ".join(dict.fromkeys(lines))
+
+
+def _meant(keys: list[Any]) -> str:
+    """What an unknown key was probably to be: one of its section that is spelt alike, or one of another section."""
+    *above, name = [str(key) for key in keys if isinstance(key, str)]
+    section = next((key for key in reversed(above) if key in SECTIONS), "")
+    fields = SECTIONS[section].model_fields
+    part = [field for field in fields if len(name) > 3 and name in field]
+    if close := get_close_matches(name, fields, n=1, cutoff=0.7) or part:
+        return f"; did you mean {close[0]}?"
+    home = next((home for home, section in SECTIONS.items() if name in section.model_fields), None)
+    if home is None:
+        return ""
+    return f"; did you mean {home}.{name}?" if home else f"; did you mean {name}, outside of {section}?"

@@ -1,26 +1,28 @@
-"""`submit --dry-run`: reads and validates every row, counts, and writes nothing."""
+"""`submit --dry-run`: everything that a submission does, but for the writing."""
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
 from posemill.errors import RowError
-from posemill.identity import digest, sha256
 from posemill.names import Stage
 from posemill.records import Item, RefusedRow, Run, SkippedFiles, Source
 from posemill.settings import Settings, load_settings
-from posemill.storage import open_store
-from producer.planning import Expander
-from producer.recipe import parse_recipe, read_recipe, recipe_folder
+from posemill.storage import Store, open_store
+from producer.intake import Intake
+from producer.nothing_stored import NothingStored
+from producer.planning import Expander, Planner, plan_rows
+from producer.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.recipe_checks import notes_on
 from producer.resolving import resolve
-from producer.rows import Candidate, Row
+from producer.rows import Row
 from producer.scanning import SkippedTally
-from producer.source_files import UnreadableFile, read_picture, require_picture
-from producer.submission import rows_of
+from producer.submission import asked_rows
 
-SHOWN = 5  # items and refused rows
+SHOWN = 5  # items, refused rows and repeated rows
 
 
 class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,8 +33,14 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     detect_batches: int
     generate_batches: int
     refused_rows: int
+    repeated_rows: int  # that bring nothing new
+    repeated_items: int  # wanted again, and made once
+    upload_bytes: int  # of local pictures; less where storage has some already
+    notes: list[str]  # on the recipe: what counts once, what has no effect
     first_items: list[Item]
+    first_sources: dict[int, str]  # names of the sources of these, by number
     first_refused: list[RefusedRow]
+    first_repeated: list[str]  # places of rows
     skipped: tuple[SkippedFiles, ...] = ()
 
     @property
@@ -41,66 +49,51 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def rehearse(
-    recipe: str | Path | dict[str, Any], *, overrides: tuple[str, ...] = (), settings: Settings | None = None
+    recipe: str | Path | dict[str, Any],
+    *,
+    overrides: tuple[str, ...] = (),
+    strict: bool = False,
+    settings: Settings | None = None,
 ) -> Rehearsal:
-    """Count what a recipe would make. Storage is only asked for s3:// sources. Raises RecipeError."""
+    """Plan what a recipe would make. Storage is only asked for s3:// sources. Raises RecipeError, RowError (strict)."""
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
     settings = settings or load_settings()
     store = open_store(settings.store) if checked.sources.startswith("s3://") else None
-    run = resolve(checked, values, "dry-run")
-    skipped = SkippedTally()
-    rows = rows_of(checked, recipe_folder(recipe), store, settings, skipped)
-    return msgspec.structs.replace(_count(rows, Expander(checked, run), run), skipped=skipped.found())
+    folder, skipped = recipe_folder(recipe), SkippedTally()
+    run = resolve(checked, values, "dry-run", folder)
+    found = _counted(asked_rows(checked, folder, store, settings, skipped), checked, run, strict=strict)
+    return msgspec.structs.replace(found, skipped=skipped.found())
 
 
-def _count(rows: Iterator[Row], expander: Expander, run: Run) -> Rehearsal:
-    items = refused_rows = 0
-    sources: dict[str, int] = {}  # their numbers
+def _counted(rows: Iterator[Row], recipe: Recipe, run: Run, *, strict: bool) -> Rehearsal:
+    planner, nothing = Planner(run), NothingStored()
     first_items: list[Item] = []
+    first_sources: list[Source] = []
     first_refused: list[RefusedRow] = []
-    for row in rows:
-        try:
-            items += _count_row(row, expander, sources, first_items)
-        except RowError as error:
-            refused_rows += 1
-            if len(first_refused) < SHOWN:
-                first_refused.append(RefusedRow(place=error.place, message=str(error)))
+
+    def refuse(row: RefusedRow, error: RowError) -> None:
+        if strict:
+            raise error
+        if len(first_refused) < SHOWN:
+            first_refused.append(row)
+
+    for shard in plan_rows(planner, Expander(recipe, run), Intake(cast("Store", nothing)).take(rows), refuse):
+        shown: list[Any] = first_sources if shard.stage is Stage.DETECT else first_items
+        shown += itertools.islice(shard.rows, SHOWN - len(shown))
+    plan = planner.plan()
     return Rehearsal(
-        sources=len(sources),
-        items=items,
-        detect_batches=run.slicing[Stage.DETECT].batches(len(sources)),
-        generate_batches=run.slicing[Stage.GENERATE].batches(items),
-        refused_rows=refused_rows,
+        sources=plan.sources,
+        items=plan.items,
+        detect_batches=plan.detect_batches,
+        generate_batches=plan.generate_batches,
+        refused_rows=plan.refused_rows,
+        repeated_rows=plan.repeated_rows,
+        repeated_items=plan.repeated_items,
+        upload_bytes=nothing.total_bytes,
+        notes=notes_on(recipe),
         first_items=first_items,
+        first_sources={number: source.name for number, source in enumerate(first_sources)},
         first_refused=first_refused,
+        first_repeated=planner.first_repeated,
     )
-
-
-def _count_row(row: Row, expander: Expander, sources: dict[str, int], first_items: list[Item]) -> int:
-    candidate = row.source or row.control
-    if row.error or candidate is None:
-        raise row.error or RowError("no source", place=row.place)
-    _require_readable(candidate, row.place)
-    count = expander.count(row)
-    address = digest(str(candidate.path), candidate.uri, candidate.pose)
-    number = sources.setdefault(address, len(sources)) if row.source else None
-    if len(first_items) < SHOWN:
-        first_items += expander.items(row, _source(candidate), number)[: SHOWN - len(first_items)]
-    return count
-
-
-def _require_readable(candidate: Candidate, place: str) -> None:
-    try:
-        if candidate.path:
-            require_picture(candidate.path, candidate.folders)
-    except UnreadableFile as error:
-        raise RowError(str(error), place=place) from error
-
-
-def _source(candidate: Candidate) -> Source:
-    if candidate.path:
-        return Source(name=candidate.name, identity=sha256(read_picture(candidate.path, candidate.folders)))
-    if candidate.uri:
-        return Source(name=candidate.name, identity=f"{candidate.uri}#{candidate.etag}".rstrip("#"))
-    return Source(name=candidate.name, identity=digest("pose", candidate.pose))

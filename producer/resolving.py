@@ -1,7 +1,9 @@
 """Turns a recipe into the frozen run: named models filled in, revisions pinned, batches sized."""
 
+import os
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -16,12 +18,14 @@ from posemill.names import Stage, queue_name
 from posemill.pairing import local_base, local_controlnet, mismatch
 from posemill.records import Rules, Run
 from posemill.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
-from producer.control_recipe import ControlRecipe, DetectorSettings, require_heeded
+from producer.control_recipe import ControlRecipe, DetectorSettings, Part, require_heeded
 from producer.planning import slicing
 from producer.recipe import GenerateRecipe, LoraRecipe, Recipe
 from producer.revisions import pinned
+from producer.rows import expanded
 
 LATER_DETECT_SETTINGS = ("low_threshold", "high_threshold", "bg_th", "safe", "thr_v", "thr_d")
+MODEL_KEYS = frozenset(("base", "base_config", "controlnet", "vae", "lora", "weights"))  # hub ids, folders or files
 GUIDANCE_RANGE = ("control_guidance_start", "control_guidance_end")
 CARD_STEPS, CARD_GUIDANCE = 20, 7.5  # for models that are in no table, as in the model card's example
 
@@ -37,8 +41,12 @@ def checked_run_id(run_id: str) -> str:
     return run_id
 
 
-def resolve(recipe: Recipe, values: dict[str, Any], run_id: str) -> Run:
-    """Raises RecipeError when a model cannot be found, or a setting is one that its detector does not have."""
+def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | None = None) -> Run:
+    """`folder`: where relative paths of models begin; the current one where nothing else is said.
+
+    Raises RecipeError when a model cannot be found, or a setting is one that its detector does not have.
+    """
+    recipe = anchored(recipe, folder or Path.cwd())
     detects, kinds = _detect_specs(recipe)
     generate = generate_spec(recipe)
     require_pairing(generate)
@@ -65,6 +73,33 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str) -> Run:
         priority=recipe.priority,
         image_format=recipe.generate.image_format,
     )
+
+
+def anchored(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with whole paths for the models that lie on this machine; hub ids stay."""
+
+    def changed(section: Part) -> Part:
+        models = {name: value for name, value in section if name in MODEL_KEYS and value}
+        return section.model_copy(update={name: _anchored(value, folder) for name, value in models.items()})
+
+    generate = changed(recipe.generate).model_copy(update={"loras": [changed(lora) for lora in recipe.generate.loras]})
+    update: dict[str, Any] = {"generate": generate, "detect": changed(recipe.detect)}
+    return recipe.model_copy(update=update | {"controls": [changed(control) for control in recipe.controls]})
+
+
+def _anchored(model: str, folder: Path) -> str:
+    """A whole path for what lies below `folder`, and for what can only be a path; anything else is a hub id."""
+    if model.startswith(EMBEDDED):
+        return model
+    path = folder / expanded(model)
+    return os.path.abspath(path) if model.startswith((".", "/", "~")) or _exists(path) else model
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name too long for a file
+        return False
 
 
 def _rules(recipe: Recipe, kinds: tuple[str, ...]) -> Rules:

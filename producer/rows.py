@@ -1,7 +1,10 @@
 """What one row of work says: a source or a ready-made control image, and what comes with it."""
 
+import math
 import re
 from collections.abc import Sequence
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,13 @@ import msgspec
 
 from posemill.errors import BadInput, RowError
 from posemill.web import require_allowed
-from producer.manifests import ManifestRow
+from producer.column_names import SOURCE_COLUMNS
+from producer.manifest_row import ManifestRow
+from producer.plain_values import UNPRINTABLE
 
-SOURCE_COLUMNS = ("source", "control_image", "pose")
 ROW_COLUMNS = frozenset((*SOURCE_COLUMNS, "prompt", "negative_prompt", "seed"))
 LIMIT_KEY_BYTES = 1024  # of an S3 key
+BLANKS = ("", "nan", "none", "null", "na", "<na>")  # how table programs write a number that is not there
 CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -97,21 +102,59 @@ def _remote(value: str, place: str, allowed_hosts: Sequence[str]) -> Candidate:
 def _text(values: dict[str, Any], column: str, place: str) -> str | None:
     value = values.get(column)
     if value is not None and not isinstance(value, str):
-        raise RowError(f"{value!r} is not text", place=f"{place}, column {column}")
-    return value
+        raise RowError(f"{shown(value)} is not text", place=f"{place}, column {column}")
+    return None if value is None else text_of(value, f"{place}, column {column}")
+
+
+def text_of(value: Any, place: str) -> str:
+    """What a column's value is in a prompt or a caption: a text as it is, a number as JSON writes it, 7.0 as 7.
+
+    Raises RowError for lists, mappings and bytes, which are no texts, and for characters that no text can hold.
+    """
+    if isinstance(value, str):
+        if found := UNPRINTABLE.search(value):
+            raise RowError(f"the character {found[0]!a} cannot stand in a text", place=place)
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return str(int(value)) if is_whole(value) else repr(value)
+    if isinstance(value, int | Decimal | date | time | timedelta):
+        return str(value)
+    raise RowError(f"{shown(value)} is not text", place=place)
+
+
+def shown(value: Any) -> str:
+    """The value as an error names it: briefly, and what it is where it is long."""
+    written = repr(value)
+    return written if len(written) <= 60 else f"a {type(value).__name__} ({written[:40]}…)"
+
+
+def is_whole(value: float) -> bool:
+    """Whether a whole number is meant that a table program wrote as 7.0; beyond 2**53 such a one has lost digits."""
+    return math.isfinite(value) and value == int(value) and abs(value) <= 2**53
 
 
 def _seed(values: dict[str, Any], place: str) -> int | None:
     value = values.get("seed")
-    if value is None:
+    if value is None or (isinstance(value, str) and value.strip().lower() in BLANKS):
         return None
-    try:
-        seed = int(value) if isinstance(value, str) else value
-    except ValueError:
-        seed = None
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
-        raise RowError(f"{value!r} is not a whole number from 0 to 2**63 - 1", place=f"{place}, column seed")
+    seed = _whole(value)
+    if seed is None or not 0 <= seed < 2**63:
+        raise RowError(f"{shown(value)} is not a whole number from 0 to 2**63 - 1", place=f"{place}, column seed")
     return seed
+
+
+def _whole(value: Any) -> int | None:
+    """The whole number that a value is, or plainly means."""
+    if isinstance(value, str):
+        text = value.strip()
+        if not re.fullmatch(r"\d{1,19}(\.0*)?", text, re.ASCII):
+            return None
+        return int(text.partition(".")[0])
+    if isinstance(value, float | Decimal):
+        return int(value) if is_whole(float(value)) else None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def expanded(path: str) -> Path:

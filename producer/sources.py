@@ -1,7 +1,7 @@
 """Finds the sources that a recipe names, as a stream of rows: folder, glob, s3:// prefix, manifest or pose file."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -22,9 +22,17 @@ POSES = frozenset((".json",))
 
 
 def find_rows(
-    sources: str, folder: Path, settings: Settings, *, poses: bool, store: Store | None, skipped: SkippedTally
+    sources: str,
+    folder: Path,
+    settings: Settings,
+    *,
+    poses: bool,
+    store: Store | None,
+    skipped: SkippedTally,
+    named: Collection[str] | None = None,
 ) -> Iterator[Row]:
     """Rows in a fixed order. `poses`: sources are pose files (OpenPose or COCO JSON), not pictures.
+    `named`: the columns of a manifest that the recipe's prompts name; None where nobody can say.
 
     What is passed over goes to the tally. Raises RecipeError when the sources as a whole cannot be found.
     """
@@ -43,7 +51,7 @@ def find_rows(
         raise RecipeError(f"sources: {path} does not exist")
     elif path.suffix.lower() in SUFFIXES:
         folders = (path.parent, *(expanded(name) for name in settings.source_folders.split(os.pathsep) if name))
-        for row in read_manifest(path):
+        for row in read_manifest(path, named):
             yield _ready(checked_row(row, path.parent, settings.hosts), folders, poses=poses)
     else:
         yield from _from_files([path], path.parent, poses=poses)

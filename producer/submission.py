@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -19,10 +19,11 @@ from posemill.redis_safety import require_safe_redis
 from posemill.run_documents import read_run
 from posemill.settings import Settings, load_settings
 from posemill.storage import Store, open_store, require_conditional_writes
-from producer.intake import Intake, Taken
-from producer.planning import SHARD_ROWS, Expander, Planner, Shard
-from producer.prompts import parse_template
+from producer.intake import Intake
+from producer.nothing_stored import NothingStored
+from producer.planning import SHARD_ROWS, Expander, Planner, Shard, plan_rows
 from producer.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.recipe_checks import require_no_text, require_prompts, templates_of
 from producer.resolving import checked_run_id, new_run_id, resolve
 from producer.rows import Row
 from producer.runs import RunHandle
@@ -46,23 +47,27 @@ def submit(
     """Submit a recipe (YAML file or mapping) and give a handle on its run.
 
     With the run id of an earlier submission of the same recipe nothing is added: an unfinished submission goes on,
-    a finished one is found again, and a ledger that Redis lost is rebuilt. `strict` refuses the whole run at the
-    first bad row. Raises RecipeError, RowError (strict), RunConflict and ServiceError.
+    a finished one is found again, and a ledger that Redis lost is rebuilt. `strict` reads all rows before it begins and
+    refuses the whole run at the first bad one. Raises RecipeError, RowError (strict), RunConflict and ServiceError.
     """
     settings = settings or load_settings()
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
+    templates_of(checked)
     store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
     require_safe_redis(ledger.redis, persistent=settings.redis_persistence == "required")
     require_conditional_writes(store)
     run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
+    folder = recipe_folder(recipe)
     if store.head(RunKeys(run_id).sealed) is None:
+        run = _begun(store, resolve(checked, values, run_id, folder))
+        if strict:
+            _require_good_rows(checked, run, asked_rows(checked, folder, store, settings, SkippedTally()))
         skipped = SkippedTally()
-        rows = rows_of(checked, recipe_folder(recipe), store, settings, skipped)
-        run = _begin(store, resolve(checked, values, run_id))
+        rows = asked_rows(checked, folder, store, settings, skipped)
         _write_plan(store, checked, run, rows, skipped, strict=strict, progress=progress)
     else:
-        _require_same(read_run(store, run_id), resolve(checked, values, run_id))
+        _require_same(read_run(store, run_id), resolve(checked, values, run_id, folder))
     open_run(store, ledger, run_id, settings)
     return RunHandle(run_id, store=store, ledger=ledger)
 
@@ -80,7 +85,10 @@ def open_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> N
 
 def peeked(rows: Iterator[Row], sources: str, skipped: SkippedTally) -> Iterator[Row]:
     """The same rows; raises RecipeError when there is none."""
-    first = next(rows, None)
+    try:
+        first = next(rows, None)
+    except OSError as error:
+        raise RecipeError(f"sources: {sources[:200]!r} cannot be read ({error.strerror or error})") from error
     if first is None:
         passed_over = ", ".join(f"{one.count} {one.reason} ({one.first})" for one in skipped.found())
         raise RecipeError(
@@ -93,26 +101,54 @@ def rows_of(
     recipe: Recipe, folder: Path, store: Store | None, settings: Settings, skipped: SkippedTally
 ) -> Iterator[Row]:
     """The recipe's rows, at least one; prompts are checked before anything is read."""
-    for prompt in recipe.prompts:
-        parse_template(prompt)
+    named = {name for template in templates_of(recipe) for name in template.columns}
     poses = any(detector.detector == "keypoints" for detector in (recipe.detect, *recipe.controls))
-    found = find_rows(recipe.sources, folder, settings, poses=poses, store=store, skipped=skipped)
+    require_no_text(recipe.sources, folder, poses=poses)
+    found = find_rows(recipe.sources, folder, settings, poses=poses, store=store, skipped=skipped, named=named)
     return peeked(found, recipe.sources, skipped)
 
 
-def _begin(store: Store, run: Run) -> Run:
-    """Write the run down, or find it begun before."""
-    _, created = store.put_if_absent(RunKeys(run.id).run, encode(run), content_type="application/json")
-    if created:
+def asked_rows(
+    recipe: Recipe, folder: Path, store: Store | None, settings: Settings, skipped: SkippedTally
+) -> Iterator[Row]:
+    """The recipe's rows to make images of. Raises RecipeError when it is the recipe's fault that none can be made."""
+    return require_prompts(rows_of(recipe, folder, store, settings, skipped), recipe, templates_of(recipe))
+
+
+def _begun(store: Store, run: Run) -> Run:
+    """The run as an earlier submission wrote it down, with the revisions of then; or as it is now."""
+    if store.head(RunKeys(run.id).run) is None:
         return run
     begun = read_run(store, run.id)
     _require_same(begun, run)
     return begun
 
 
+def _begin(store: Store, run: Run) -> None:
+    """Write the run down, unless that was done before."""
+    _, created = store.put_if_absent(RunKeys(run.id).run, encode(run), content_type="application/json")
+    if created:
+        return
+    begun = read_run(store, run.id)
+    _require_same(begun, run)
+    if (begun.detects, begun.generate, begun.slicing) != (run.detects, run.generate, run.slicing):
+        raise RunConflict(f"run {run.id!r} is being submitted by somebody else; submit it again")
+
+
 def _require_same(stored: Run, wanted: Run) -> None:
     if stored.recipe_digest != wanted.recipe_digest:
         raise RunConflict(f"run {stored.id!r} exists already with another recipe; choose another --run-id")
+
+
+def _require_good_rows(recipe: Recipe, run: Run, rows: Iterator[Row]) -> None:
+    """Raises the first RowError; a whole rehearsal, so that what is refused leaves nothing behind."""
+
+    def refuse(row: RefusedRow, error: RowError) -> None:
+        raise error
+
+    taken = Intake(cast("Store", NothingStored())).take(rows)
+    for _ in plan_rows(Planner(run), Expander(recipe, run), taken, refuse):
+        pass
 
 
 def _write_plan(
@@ -125,45 +161,24 @@ def _write_plan(
     strict: bool,
     progress: Progress | None,
 ) -> None:
-    """Plan row by row, write shards as they fill, and seal the plan last."""
+    """Plan row by row, write the run and its shards as they fill, and seal the plan last."""
     planner, refused = Planner(run), _RefusedRows(store, run.id)
-    shards = _shards(planner, Expander(recipe, run), Intake(store).take(rows), refused, strict=strict)
-    for _ in in_order(lambda shard: _write_shard(store, run, shard), shards, threads=UPLOADS, ahead=UPLOADS):
+
+    def refuse(row: RefusedRow, error: RowError) -> None:
+        if strict:
+            raise error
+        refused.add(row)
+
+    shards = plan_rows(planner, Expander(recipe, run), Intake(store).take(rows), refuse)
+    first = next(shards, None)
+    _begin(store, run)  # what is wrong with the recipe, or with the first rows of all, was said before this
+    whole = itertools.chain([first] if first else [], shards)
+    for _ in in_order(lambda shard: _write_shard(store, run, shard), whole, threads=UPLOADS, ahead=UPLOADS):
         if progress:
             progress(planner.plan())
     refused.flush()
     plan = msgspec.structs.replace(planner.plan(), skipped=skipped.found())
     store.put_if_absent(RunKeys(run.id).sealed, encode(plan), content_type="application/json")
-
-
-def _shards(
-    planner: Planner, expander: Expander, rows: Iterator[Taken], refused: "_RefusedRows", *, strict: bool
-) -> Iterator[Shard]:
-    """The plan's shards as rows fill them. Raises the first RowError when `strict`."""
-    for taken in rows:
-        try:
-            _plan_row(planner, expander, taken)
-        except RowError as error:
-            if strict:
-                raise
-            refused.add(planner.refuse(error))
-        if planner.has_shard:
-            yield from planner.shards()
-    yield from planner.shards(last=True)
-
-
-def _plan_row(planner: Planner, expander: Expander, taken: Taken) -> None:
-    """Add a row's source and items to the plan. Raises RowError before anything is added."""
-    if taken.error or taken.source is None:
-        raise taken.error or RowError("no source", place=taken.row.place)
-    source, row = taken.source, taken.row
-    known = None if row.control else planner.number_of(source)
-    number = planner.next_source if known is None and not row.control else known
-    items = expander.items(row, source, number)
-    planner.require_new(items, row.place)
-    if known is None and not row.control:
-        planner.add_source(source)
-    planner.add_items(items)
 
 
 def _write_shard(store: Store, run: Run, shard: Shard) -> None:

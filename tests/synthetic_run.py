@@ -266,3 +266,17 @@ def digests(folder: Path) -> dict[str, str]:
     """Every file below a folder with the digest of its content."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): sha256(path.read_bytes()) for path in files}
+
+
+def with_texts(store: SyntheticStore, texts: list[str]) -> SyntheticStore:
+    """The store, whose items (one batch of them) have these prompts, and everything else that is a text as well."""
+    key = RunKeys(RUN_ID).record(Stage.GENERATE, 0)
+    record = msgspec.json.decode(store.get(key), type=BatchRecord)
+    items = [
+        msgspec.structs.replace(
+            item, prompt=text, negative_prompt=text, source_name=text, columns={"colour": text, "caption": text}
+        )
+        for item, text in zip(record.items, texts, strict=True)
+    ]
+    store.replaced[key] = encode(msgspec.structs.replace(record, items=items))
+    return store

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from posemill.records import Plan
+    from producer.rehearsal import Rehearsal
     from producer.runs import RunHandle
 
 RUN = click.argument("run_id", metavar="RUN")
@@ -31,9 +33,11 @@ def submit(
 
     settings = local_settings()
     if dry_run:
-        _rehearse(recipe, overrides, as_json=as_json)
+        _rehearse(recipe, overrides, strict=strict, as_json=as_json)
         return
     handle = submit_recipe(recipe, run_id=run_id, overrides=overrides, strict=strict, settings=settings)
+    for note in _repeats(handle.plan, []):
+        click.echo(f"note: {note}", err=True)
     if not wait:
         status = handle.status()
         if as_json:
@@ -126,27 +130,39 @@ def preview(recipe: str, count: int, out: Path, overrides: tuple[str, ...], as_j
     click.echo(f"Look at {made.contact_sheet}.")
 
 
-def _rehearse(recipe: str, overrides: tuple[str, ...], *, as_json: bool) -> None:
+def _rehearse(recipe: str, overrides: tuple[str, ...], *, strict: bool, as_json: bool) -> None:
     import msgspec
 
     from producer.printing import print_json, print_table
     from producer.rehearsal import rehearse
 
-    found = rehearse(recipe, overrides=overrides)
+    found = rehearse(recipe, overrides=overrides, strict=strict)
     if as_json:
         print_json({**msgspec.to_builtins(found), "messages": found.messages})
         return
     click.echo(
         f"{found.sources} sources, {found.items} items, {found.detect_batches} + {found.generate_batches} batches, "
-        f"{found.messages} messages; {found.refused_rows} rows refused"
+        f"{found.messages} messages, {found.upload_bytes} bytes to upload; {found.refused_rows} rows refused"
     )
-    rows = [(item.id, item.source if item.source is not None else "-", item.seed, item.prompt, item.negative_prompt)
-            for item in found.first_items]  # fmt: skip
+    rows = [(item.id, found.first_sources.get(item.source, "-") if item.source is not None else "-", item.seed,
+             item.prompt, item.negative_prompt) for item in found.first_items]  # fmt: skip
     print_table("", ["item", "source", "seed", "prompt", "negative prompt"], rows)
+    for note in [*found.notes, *_repeats(found, found.first_repeated)]:
+        click.echo(f"note: {note}")
     for refused in found.first_refused:
         click.echo(f"refused: {refused.message}")
     for skipped in found.skipped:
         click.echo(f"skipped: {skipped.count} {skipped.reason} (first: {skipped.first})")
+
+
+def _repeats(found: "Rehearsal | Plan", places: list[str]) -> list[str]:
+    """What was wanted more than once, in a sentence or none."""
+    if not found.repeated_items:
+        return []
+    more = ", …" if found.repeated_rows > len(places) else ""
+    shown = f" ({', '.join(places)}{more})" if places else ""
+    rows = f"; {found.repeated_rows} rows bring nothing new{shown}" if found.repeated_rows else ""
+    return [f"{found.repeated_items} items are wanted more than once and made once{rows}"]
 
 
 def _handle(run_id: str) -> "RunHandle":

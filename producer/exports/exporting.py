@@ -177,7 +177,7 @@ class Exporter:
         if self._options.form not in FOLDERS:
             return
         for split in SPLITS:
-            numbers = [shard.number for shard in self._shards if shard.split == split]
+            numbers = [shard.number for shard in self._shards if shard.split == split and shard.samples]
             if numbers:
                 split_files(self._destination, self._options.form, split, numbers)
 

@@ -2,13 +2,18 @@
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Collection, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from posemill.errors import BadInput
 
 Columns = Mapping[str, Any]
 Filter = Callable[[Columns], bool]
+
+LIMIT_LETTERS = 5000
+LIMIT_SHOWN = 200  # letters of a filter in a message
 
 _COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
@@ -31,28 +36,33 @@ def parse_filter(expression: str, known: Collection[str] | None = None) -> Filte
     """
     if not expression.strip():
         return lambda _: True
+    shown = ascii(expression if len(expression) <= LIMIT_SHOWN else expression[:LIMIT_SHOWN] + "…")
+    if len(expression) > LIMIT_LETTERS:
+        raise BadInput(f"--where {shown}: longer than {LIMIT_LETTERS} letters")
     try:
-        tree = ast.parse(expression.strip(), mode="eval").body
+        with warnings.catch_warnings(action="ignore"):  # of Python's, on what looks odd; what counts is said here
+            tree = ast.parse(expression.strip(), mode="eval").body
+        evaluate = _built(tree, shown, known)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise BadInput(f"--where {expression!r}: not an expression ({error})") from error
-    evaluate = _built(tree, expression, known)
+        reason = "nested too deeply" if isinstance(error, RecursionError | MemoryError) else error
+        raise BadInput(f"--where {shown}: not an expression ({reason})") from error
 
     def passes(columns: Columns) -> bool:
         try:
             return bool(evaluate(columns))
         except TypeError as error:
-            raise BadInput(f"--where {expression!r}: {error}; texts need quotes, numbers none") from error
+            raise BadInput(f"--where {shown}: {error}; texts need quotes, numbers none") from error
 
     return passes
 
 
 def _built(  # noqa: PLR0911  # a return for each kind of node
-    node: ast.expr, expression: str, known: Collection[str] | None
+    node: ast.expr, shown: str, known: Collection[str] | None
 ) -> Callable[[Columns], Any]:
     """The function that evaluates a node; every kind of node is listed here, and no other is taken."""
 
     def build(part: ast.expr) -> Callable[[Columns], Any]:
-        return _built(part, expression, known)
+        return _built(part, shown, known)
 
     match node:
         case ast.BoolOp(op=ast.And(), values=values):
@@ -76,15 +86,17 @@ def _built(  # noqa: PLR0911  # a return for each kind of node
         case ast.Constant(value=value) if isinstance(value, _CONSTANTS):
             return lambda _: value
         case ast.Name(id=name) | ast.Subscript(value=ast.Name(id="columns"), slice=ast.Constant(value=str() as name)):
-            return _column(name, expression, known)
+            return _column(name, shown, known)
         case _:
             pass
-    raise BadInput(f"--where {expression!r}: {ast.unparse(node)!r} is not allowed; there are {_ALLOWED}")
+    raise BadInput(f"--where {shown}: {ast.unparse(node)!a} is not allowed; there are {_ALLOWED}")
 
 
-def _column(name: str, expression: str, known: Collection[str] | None) -> Callable[[Columns], Any]:
+def _column(name: str, shown: str, known: Collection[str] | None) -> Callable[[Columns], Any]:
     if known is not None and name not in known:
-        raise BadInput(f"--where {expression!r}: no column is named {name!r}; there are {', '.join(sorted(known))}")
+        close = get_close_matches(name, known, n=1)
+        meant = f"did you mean {close[0]!r}? There" if close else "there"
+        raise BadInput(f"--where {shown}: no column is named {name!a}; {meant} are {', '.join(sorted(known))}")
     return lambda columns: columns[name]
 
 

@@ -1,11 +1,15 @@
 """Formats of loose files: ImageFolder as `datasets` reads it, and the layout of ControlNet's own fill50k."""
 
 import hashlib
+import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from posemill.identity import sha256
 from producer.exports.destinations import Destination
@@ -14,6 +18,8 @@ from producer.exports.pictures import Made
 from producer.exports.shards import StoredFile, rows_name
 from producer.exports.temporary import GrowingFile
 
+BATCH_ROWS = 1000  # of metadata in memory at once
+ARROW_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
 FOLDERS = {  # of images and control images, below the split's
     Form.IMAGEFOLDER: ("images", "control_images"),
     Form.FILL50K: ("target", "source"),
@@ -86,43 +92,69 @@ class FolderShard:
         self._destination.write(full, content)
 
 
-def split_files(destination: Destination, form: Form, split: str, numbers: Iterable[int]) -> list[StoredFile]:
-    """Put a split's rows together: metadata.jsonl, and for fill50k also its prompt.json."""
-    files = {name: GrowingFile(destination, name) for name in split_names(form, split)}
-    for name, line in _split_lines(destination, form, split, numbers):
-        files[name].stream.write(line)
-    return [file.finish() for file in files.values()]
+def split_files(destination: Destination, form: Form, split: str, numbers: Sequence[int]) -> None:
+    """Put a split's rows together: metadata.parquet, and for fill50k also its prompt.json.
+
+    Parquet, because `datasets` guesses the types of a metadata.jsonl: a prompt such as 2024-01-01 came back as a date.
+    """
+    rows = split_rows(destination, split, numbers)
+    batch = list(itertools.islice(rows, BATCH_ROWS))
+    if not batch:
+        return  # every sample of it was refused
+    metadata, schema = GrowingFile(destination, metadata_name(split)), _schema_of(batch[0])
+    with pq.ParquetWriter(metadata.stream, schema, compression="zstd") as writer:
+        while batch:
+            writer.write_table(pa.Table.from_pylist(batch, schema=schema))
+            batch = list(itertools.islice(rows, BATCH_ROWS))
+    metadata.finish()
+    if form is Form.FILL50K:
+        prompts = GrowingFile(destination, prompts_name(split))
+        prompts.stream.writelines(_prompt_lines(destination, split, numbers))
+        prompts.finish()
 
 
-def split_digests(destination: Destination, form: Form, split: str, numbers: Sequence[int]) -> list[StoredFile]:
-    """What `split_files` must have written, by the shards' rows."""
-    if not numbers:
-        return []
-    digests = {name: hashlib.sha256() for name in split_names(form, split)}
-    sizes = dict.fromkeys(digests, 0)
-    for name, line in _split_lines(destination, form, split, numbers):
-        digests[name].update(line)
-        sizes[name] += len(line)
-    return [StoredFile(name=name, sha256=digests[name].hexdigest(), size=sizes[name]) for name in digests]
+def metadata_name(split: str) -> str:
+    return f"{split}/metadata.parquet"
 
 
-def split_names(form: Form, split: str) -> list[str]:
-    return [f"{split}/metadata.jsonl", *([f"{split}/prompt.json"] if form is Form.FILL50K else [])]
+def prompts_name(split: str) -> str:
+    return f"{split}/prompt.json"
 
 
-def _split_lines(
-    destination: Destination, form: Form, split: str, numbers: Iterable[int]
-) -> Iterator[tuple[str, bytes]]:
-    """Lines, each with the file that it belongs to."""
-    names = split_names(form, split)
+def split_rows(destination: Destination, split: str, numbers: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """The rows of a split's shards, as they were written."""
     for number in numbers:
-        for line in destination.read(rows_name(split, number)).splitlines(keepends=True):
-            yield names[0], line
-            if form is Form.FILL50K:
-                yield names[1], _prompt_line(line)
+        yield from map(msgspec.json.decode, destination.read(rows_name(split, number)).splitlines())
 
 
-def _prompt_line(line: bytes) -> bytes:
-    row = msgspec.json.decode(line)
-    prompt = {"source": row["conditioning_image_file_name"], "target": row["file_name"], "prompt": row["text"]}
-    return msgspec.json.encode(prompt) + b"\n"
+def prompts_file(destination: Destination, split: str, numbers: Sequence[int]) -> StoredFile:
+    """What fill50k's prompt.json must be, by the shards' rows."""
+    digest, size = hashlib.sha256(), 0
+    for line in _prompt_lines(destination, split, numbers):
+        digest.update(line)
+        size += len(line)
+    return StoredFile(name=prompts_name(split), sha256=digest.hexdigest(), size=size)
+
+
+def metadata_holds(path: Path, rows: Iterator[dict[str, Any]]) -> bool:
+    """Whether a metadata.parquet has these rows and no others, in their order."""
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=BATCH_ROWS):
+                found = batch.to_pylist()
+                if found != list(itertools.islice(rows, len(found))):
+                    return False
+    except (pa.ArrowException, OSError, ValueError):
+        return False
+    return next(rows, None) is None
+
+
+def _schema_of(row: dict[str, Any]) -> pa.Schema:
+    """By the values of a row, for none is ever null."""
+    return pa.schema([(name, ARROW_TYPES[type(value)]) for name, value in row.items()])
+
+
+def _prompt_lines(destination: Destination, split: str, numbers: Iterable[int]) -> Iterator[bytes]:
+    for row in split_rows(destination, split, numbers):
+        prompt = {"source": row["conditioning_image_file_name"], "target": row["file_name"], "prompt": row["text"]}
+        yield msgspec.json.encode(prompt) + b"\n"

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -92,7 +93,7 @@ def test_the_run_can_be_exported_and_its_rows_name_all_control_images(handle, fo
     assert (page.count("<small>canny"), page.count("<small>pose")) == (1, 1)
     assert "rejected: no person" in page, "the photograph without anybody is shown with its reason"
     if form is Form.IMAGEFOLDER:
-        rows = [json.loads(line) for line in (tmp_path / "train" / "metadata.jsonl").read_text().splitlines()]
+        rows = pq.read_table(tmp_path / "train" / "metadata.parquet").to_pylist()
         assert [len(json.loads(row["controls"])) for row in rows] == [2, 2]
 
 

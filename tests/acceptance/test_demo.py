@@ -1,11 +1,11 @@
 """The newcomer's command, run as a newcomer runs it."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def test_the_demo_leaves_a_data_set_and_a_contact_sheet(
     demo: tuple[Path, subprocess.CompletedProcess[str], set[int]],
 ) -> None:
     folder, _, _ = demo
-    lines = [json.loads(line) for line in (folder / "train/metadata.jsonl").read_text().splitlines()]
+    lines = pq.read_table(folder / "train/metadata.parquet").to_pylist()
     assert {line["source"] for line in lines} == {"astronaut.png", "cameraman.png"}
     assert len(list((folder / "train/images").glob("*/*.png"))) == len(lines)
     assert len(list((folder / "train/poses").glob("*/*.json"))) == 2

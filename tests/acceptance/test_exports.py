@@ -311,3 +311,27 @@ def test_an_export_to_object_storage_is_the_same_bytes_and_is_proven_there(
             assert store.get(path.relative_to(exported[Form.WEBDATASET]).as_posix()) == path.read_bytes(), path
     assert call(fleet, "check", run.id, "--export", bucket_prefix).exit_code == 0
     assert Image.open(io.BytesIO(store.get("contact_sheet.png"))).width > 0
+
+
+def test_what_is_wanted_twice_is_one_sample_that_every_library_reads(fleet: Settings, tmp_path: Path) -> None:
+    """A matrix value given twice, and a template that meets another."""
+    import webdataset
+
+    recipe = {
+        "sources": str(PHOTOS / "astronaut.png"),
+        "prompts": ["a figure in {c}", "a figure in red"],
+        "matrix": {"c": ["red", "red", "blue"]},
+        "seeds": [1, 1],
+        "detect": {"detector": "openpose-thin"},
+        "generate": {"model": "embedded", "num_inference_steps": 1},
+    }
+    handle = submit(recipe, run_id="twice", settings=fleet)
+    assert (handle.plan.items, handle.plan.repeated_items) == (2, 6)
+    assert handle.wait(timeout_seconds=150).failed == 0
+    for form in (Form.WEBDATASET, Form.IMAGEFOLDER):
+        words = ("export", "twice", str(tmp_path / form), "--format", form.value, "--json")
+        assert json.loads(call(fleet, *words).output)["samples"] == 2
+        assert len(loaded(tmp_path / form, tmp_path / "cache")["train"]) == 2
+    shards = [str(path) for path in (tmp_path / Form.WEBDATASET).glob("*/*.tar")]
+    samples = list(webdataset.WebDataset(shards, shardshuffle=False))
+    assert {sample["txt"].decode() for sample in samples} == {"a figure in red", "a figure in blue"}

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -311,7 +312,7 @@ def test_retry_makes_only_what_failed(
 
 def test_an_export_has_every_done_item_with_its_files(run: RunHandle, tmp_path: Path) -> None:
     exported = export_run(run.store, run.id, tmp_path / "out")
-    lines = [json.loads(line) for line in (tmp_path / "out/train/metadata.jsonl").read_text().splitlines()]
+    lines = pq.read_table(tmp_path / "out/train/metadata.parquet").to_pylist()
     assert (exported.samples, exported.skipped, len(lines)) == (4, 4, 4)
     for line in lines:
         for column in ("file_name", "conditioning_image_file_name", "pose"):

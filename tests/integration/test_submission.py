@@ -1,6 +1,7 @@
 """Submitting, without workers: what lies in storage and Redis afterwards."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -116,10 +117,39 @@ def test_bad_rows_are_kept_with_their_place_and_the_rest_is_planned(
     assert places == ["m.jsonl:2", "m.jsonl:3, column seed", "m.jsonl:4"]
 
 
-def test_strict_refuses_the_run_at_the_first_bad_row(settings: Settings, tmp_path: Path) -> None:
-    rows = write_manifest(tmp_path / "m.jsonl", "{broken")
-    with pytest.raises(RowError, match=r"m\.jsonl:1"):
+def test_strict_refuses_the_run_at_the_first_bad_row_and_leaves_nothing_behind(
+    store: Store, settings: Settings, photos: Path, tmp_path: Path
+) -> None:
+    good = [{"source": str(photos / "astronaut.png"), "prompt": f"p{number}"} for number in range(1500)]
+    rows = write_manifest(tmp_path / "m.jsonl", *good, "{broken")
+    with pytest.raises(RowError, match=r"m\.jsonl:1501"):
         submit(recipe(rows), run_id="r", strict=True, settings=settings)
+    assert not [key for key in keys_of(store) if not key.startswith("probe/")]
+    write_manifest(rows, *good)
+    assert submit(recipe(rows), run_id="r", strict=True, settings=settings).plan.items == 3000
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prompts": ["in {rooom}"]}, "names {rooom}"),
+        ({"prompts": []}, "no prompt"),
+        ({"sources": "list.txt"}, "list.txt is a text"),
+        ({"sources": "open.csv"}, "the quote that line 2 opens is never closed"),
+        ({"matrix": {"c": list(range(1000)), "d": list(range(1000))}, "prompts": ["{c} {d}"]}, "the limit is 1000000"),
+    ],
+    ids=["unknown column", "no prompt", "text", "open quote", "matrix"],
+)
+def test_a_mistake_of_the_recipe_leaves_nothing_behind(
+    store: Store, settings: Settings, photos: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    (tmp_path / "list.txt").write_text("a.png\n")
+    (tmp_path / "open.csv").write_text('source,prompt\na.png,"x\n')
+    if "sources" in change:
+        change = {"sources": str(tmp_path / change["sources"])}
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        submit({**recipe(photos), **change}, run_id="r", settings=settings)
+    assert not [key for key in keys_of(store) if not key.startswith("probe/")]
 
 
 def test_a_plan_says_what_the_scan_skipped(settings: Settings, photos: Path, tmp_path: Path) -> None:
@@ -157,13 +187,16 @@ def test_rows_that_name_the_same_picture_share_its_detection(
     assert items_of(store, "r")[1].seed == 5
 
 
-def test_a_repeated_row_is_refused_and_named(settings: Settings, photos: Path, tmp_path: Path) -> None:
+def test_what_is_wanted_twice_is_made_once_and_counted(settings: Settings, photos: Path, tmp_path: Path) -> None:
     row = {"source": str(photos / "astronaut.png"), "prompt": "one", "seed": 5}
     rows = write_manifest(tmp_path / "m.jsonl", row, row, row | {"seed": 6})
     handle = submit(recipe(rows), run_id="r", settings=settings)
-    assert (handle.plan.items, handle.plan.refused_rows) == (2, 1)
-    (refused,) = handle.failures()
-    assert refused.message.startswith("m.jsonl:2: an earlier row makes the same image")
+    assert (handle.plan.items, handle.plan.refused_rows) == (2, 0)
+    assert (handle.plan.repeated_rows, handle.plan.repeated_items) == (1, 1)
+    assert not list(handle.failures())
+    twice = submit(recipe(photos, matrix={"c": ["red", "red", "blue"]}), run_id="twice", settings=settings)
+    assert (twice.plan.items, twice.plan.repeated_items) == (8, 4)
+    assert twice.status().failed == 0
 
 
 def test_a_ready_made_control_image_needs_no_detection(

@@ -219,7 +219,7 @@ def test_a_row_whose_content_is_another_kind_s_is_refused(recipe, row):
     values = {"sources": "a", "prompts": ["p"], **recipe}
     expander = Expander(parse_recipe(values), resolved(**recipe))
     with pytest.raises(RowError, match="give a source"):
-        expander.count(Row(place="m:1", **row))
+        expander.items(Row(place="m:1", **row), Source(name="a", identity="1"), 0)
 
 
 @pytest.mark.parametrize(
@@ -232,4 +232,5 @@ def test_a_model_s_negative_prompt_is_used_where_the_recipe_has_none(monkeypatch
     recipe = {"generate": {"model": "embedded", **given}}
     expander = Expander(parse_recipe({"sources": "a", "prompts": ["p"], **recipe}), resolved(**recipe))
     row = Row(place="m:1", source=Candidate(name="a", uri="s3://b/a"))
-    assert expander.items(row, Source(name="a", identity="1", uri="s3://b/a"), 0)[0].negative_prompt == used
+    (item,) = expander.items(row, Source(name="a", identity="1", uri="s3://b/a"), 0)
+    assert item.negative_prompt == used

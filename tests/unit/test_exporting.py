@@ -5,6 +5,7 @@ import json
 import threading
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -125,7 +126,7 @@ def test_an_image_that_its_record_vouches_for_is_not_decoded_and_the_export_is_t
 def test_images_that_look_alike_are_flagged_with_the_earlier_one_and_kept(tmp_path: Path) -> None:
     store = SyntheticStore(ITEMS, image=lambda number: variant_image(1 if number in (1, 20) else number))
     manifest = export(store, tmp_path, Form.IMAGEFOLDER)
-    rows = [json.loads(line) for line in (tmp_path / "train/metadata.jsonl").read_text().splitlines()]
+    rows = pq.read_table(tmp_path / "train/metadata.parquet").to_pylist()
     flagged = {row["item_id"]: row["near_duplicate_of"] for row in rows if row["near_duplicate_of"]}
     assert flagged == {item_id(20): item_id(1)}
     assert (manifest.near_duplicates, manifest.samples["train"]) == (1, 36)
@@ -134,7 +135,7 @@ def test_images_that_look_alike_are_flagged_with_the_earlier_one_and_kept(tmp_pa
 def test_a_filter_takes_what_it_says_and_a_split_holds_no_source_of_another(tmp_path: Path) -> None:
     manifest = export(SyntheticStore(ITEMS), tmp_path, Form.IMAGEFOLDER, where="people == 1 and score > 0.4",
                       validation=0.4, test=0.2)  # fmt: skip
-    rows = [json.loads(line) for path in tmp_path.glob("*/metadata.jsonl") for line in path.read_text().splitlines()]
+    rows = [row for path in tmp_path.glob("*/metadata.parquet") for row in pq.read_table(path).to_pylist()]
     assert {row["people"] for row in rows} == {1}
     assert min(row["score"] for row in rows) > 0.4
     assert manifest.filtered == 36 - len(rows)
@@ -181,6 +182,34 @@ def test_check_notices_files_that_were_changed_lost_or_added(form: Form, tmp_pat
     found = faults(tmp_path)
     assert {changed: "changed_object", lost: "missing_object", "train/stranger.bin": "stray_object",
             "index/train-00003.json": "changed_object"}.items() <= found.items()  # fmt: skip
+
+
+@pytest.mark.parametrize("form", [Form.IMAGEFOLDER, Form.FILL50K])
+def test_check_holds_a_splits_metadata_against_the_rows_of_its_shards(form: Form, tmp_path: Path) -> None:
+    export(SyntheticStore(ITEMS), tmp_path, form)
+    metadata, rows = tmp_path / "train/metadata.parquet", tmp_path / "rows/train-00001.jsonl"
+    table, kept = pq.read_table(metadata), rows.read_bytes()
+    pq.write_table(table, metadata, compression="none")
+    assert faults(tmp_path) == {}, "the same rows, in other bytes"
+    for wrong in (table.slice(1), table.slice(0, 35), table.append_column("x", [["x"] * 36]), table.take([1, 0])):
+        pq.write_table(wrong, metadata)
+        assert faults(tmp_path) == {"train/metadata.parquet": "changed_object"}
+    metadata.write_bytes(b"PAR1")
+    assert faults(tmp_path) == {"train/metadata.parquet": "changed_object"}
+    metadata.unlink()
+    assert faults(tmp_path)["train/metadata.parquet"] == "missing_object"
+    pq.write_table(table, metadata)
+    rows.write_bytes(kept.replace(b'"text":"a', b'"text":"b', 1))
+    assert faults(tmp_path)["rows/train-00001.jsonl"] == faults(tmp_path)["train/metadata.parquet"] == "changed_object"
+    rows.unlink()
+    assert faults(tmp_path)["rows/train-00001.jsonl"] == faults(tmp_path)["train/metadata.parquet"] == "missing_object"
+
+
+@pytest.mark.parametrize("form", Form)
+def test_a_split_whose_samples_were_all_refused_is_proven_too(form: Form, tmp_path: Path) -> None:
+    store = SyntheticStore(ITEMS, image=lambda number: b"no picture", hashes=False)
+    assert export(store, tmp_path, form).refused == 36
+    assert set(faults(tmp_path).values()) == {"refused_sample"}
 
 
 @pytest.mark.parametrize("form", [Form.WEBDATASET, Form.PARQUET, Form.IMAGEFOLDER])

@@ -1,5 +1,6 @@
 """A manifest's rows are read one by one; a bad row says where it is, a bad file stops everything."""
 
+import json
 import tempfile
 from itertools import islice
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from posemill.errors import RecipeError
+from posemill.errors import PosemillError, RecipeError
 from posemill.records import RefusedRow, encode
 from producer.manifests import LIMIT_LINE_BYTES, ManifestRow, read_manifest
 
@@ -100,7 +101,7 @@ def test_a_csv_value_beyond_the_limit_is_an_error_and_the_next_row_is_read(tmp_p
     [
         pytest.param(b"", "names its columns", id="empty"),
         pytest.param(b"\nsource\n", "names its columns", id="blank first line"),
-        pytest.param(b"source,source\na,b\n", "names a column twice", id="column twice"),
+        pytest.param(b"source,source\na,b\n", "'source' stands twice", id="column twice"),
         pytest.param(b"source,caf\xe9\na,b\n", "is not UTF-8", id="not UTF-8"),
         pytest.param(b"x" * (LIMIT_LINE_BYTES + 1), "is not CSV", id="too long"),
     ],
@@ -141,6 +142,148 @@ def test_the_first_rows_are_there_before_the_rest_is_read(tmp_path):
     assert len(list(islice(rows, 2))) == 2
     path.write_bytes(b"")
     assert len(list(rows)) < 50_000 - 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "source, prompt, seed\na, x, 7\n", "source,Prompt,Seed\na,x,7\n", "source;prompt;seed\r\na;x;7\r\n",
+        "SOURCE\tprompt\tseed\na\tx\t7\n", "source|prompt|seed\na|x|7\n", "sep=;\nsource;prompt;seed\na;x;7\n",
+        '"sep=^"\nsource^prompt^seed\na^x^7\n', "source,prompt,seed,,\na,x,7,,\n,,,,\n",
+        ",source,prompt,seed\n0,a,x,7\n",
+        "\ufeffsource,prompt,seed\na,x,7\n", 'source, "prompt", seed\na, "x", 7\n', "source,prompt,seed\ra,x,7\r",
+        "source,prompt,seed\na,x,7,,,\n", "source , prompt , seed\na , x , 7\n", "source ,prompt ,seed\na ,x ,7\n",
+        "source,prompt,seed,room\na,x,7,   \n",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_csv_is_read_whatever_separates_it_and_however_its_columns_are_written(tmp_path, content, encoding):
+    content = content.removeprefix("\ufeff") if encoding == "utf-16" else content
+    assert values_of(rows_of(tmp_path, ".csv", content.encode(encoding))) == [
+        {"source": "a", "prompt": "x", "seed": "7"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param('source,prompt\na,"x\nb,y\n', "the quote that line 2 opens is never closed", id="to the end"),
+        pytest.param('source,prompt\na,"x\ny"\nb,"z\nc,d\n', "line 4 opens is never closed", id="behind a good one"),
+        pytest.param('source,prompt\na,"x\nb,"y"\n', "line 2 opens is not closed before line 3", id="to the next"),
+        pytest.param("source,prompt\n" + 'a,"' + "x\n" * 600_000, "the quote that line 2 opens", id="over the limit"),
+        pytest.param("a,b\nc,d\n", "no column source or .*separated by a comma its columns are a, b; tried", id="none"),
+        pytest.param("sep=;\nsource,prompt\n", "separated by a semicolon its columns are source,prompt$", id="stated"),
+        pytest.param("sep=\nsource\n", "says sep= and no separator", id="states nothing"),
+        pytest.param("source,Prompt,prompt\n", "'Prompt' and 'prompt' are one", id="in two cases"),
+    ],
+)
+def test_a_csv_that_cannot_be_read_as_a_whole_says_why(tmp_path, content, message):
+    with pytest.raises(RecipeError, match=message):
+        rows_of(tmp_path, ".csv", content)
+
+
+@pytest.mark.parametrize("content", ["source,prompt,\na,x,lost\n", ",source\nx,a\n"])
+def test_a_value_in_a_column_without_a_name_is_refused(tmp_path, content):
+    (row,) = rows_of(tmp_path, ".csv", content)
+    assert "has no name in the first line" in str(row.error)
+
+
+def test_a_text_behind_a_closing_quote_refuses_its_row_alone_and_names_the_separator(tmp_path):
+    bad, good = rows_of(tmp_path, ".csv", 'source;prompt\na;"x" y\nb;z\n')
+    assert "';' expected" in str(bad.error)
+    assert good.values == {"source": "b", "prompt": "z"}
+
+
+def test_json_lines_in_utf_16_are_read(tmp_path):
+    rows = rows_of(tmp_path, ".jsonl", '{"source": "é"}\r\n{"source": "b"}\r\n'.encode("utf-16"))
+    assert values_of(rows) == [{"source": "é"}, {"source": "b"}]
+
+
+def test_nan_is_nothing(tmp_path):
+    assert values_of(rows_of(tmp_path, ".jsonl", '{"source": "a", "seed": NaN}')) == [{"source": "a"}]
+    table = pyarrow.table({"source": ["a"], "seed": pyarrow.array([float("nan")])})
+    pyarrow.parquet.write_table(table, tmp_path / "m.parquet")
+    assert values_of(read_manifest(tmp_path / "m.parquet")) == [{"source": "a"}]
+
+
+@pytest.mark.parametrize("line", ['{"source": "a", "source": "b"}', '{"source": "a", "Prompt": "x", "prompt": "y"}'])
+def test_a_key_that_an_object_has_twice_is_refused(tmp_path, line):
+    (row,) = rows_of(tmp_path, ".jsonl", line)
+    assert "twice" in str(row.error) or "are one" in str(row.error)
+
+
+@pytest.mark.parametrize(
+    "name", ["promt", "prompts", "Promptt", "rpompt", "seeds", "soruce", "negative promt", "captoin", "roomm"]
+)
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_misspelt_column_is_refused_with_the_name_that_was_meant(tmp_path, suffix, name):
+    values = {"control_image" if name == "soruce" else "source": "a", name: "x"}
+    path = write_table(tmp_path, suffix, values)
+    with pytest.raises(PosemillError, match=f"column '{name}': did you mean '"):
+        raise next(row.error for row in read_manifest(path, {"room"}))
+
+
+@pytest.mark.parametrize(
+    "name", ["post", "speed", "nose", "pos", "room2", "licence", "source_id", "caption_en", "text"]
+)
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_column_of_another_meaning_is_left_alone(tmp_path, suffix, name):
+    (row,) = read_manifest(write_table(tmp_path, suffix, {"source": "a", name: "x"}), set())
+    assert (row.error, row.values["source"]) == (None, "a")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_a_column_that_the_prompts_name_is_found_in_any_case(tmp_path, suffix):
+    (row,) = read_manifest(write_table(tmp_path, suffix, {"Source ": "a", " ROOM": "x", "Other": "y"}), {"room"})
+    assert (row.values["source"], row.values["room"]) == ("a", "x")
+
+
+def write_table(folder: Path, suffix: str, values: dict) -> Path:
+    path = folder / f"m{suffix}"
+    if suffix == ".parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist([values]), path)
+    else:
+        path.write_text(
+            f"{','.join(values)}\n{','.join(values.values())}\n" if suffix == ".csv" else json.dumps(values)
+        )
+    return path
+
+
+def test_columns_of_a_parquet_that_nobody_names_are_not_read(tmp_path):
+    table = pyarrow.table({
+        "source": ["a"], "room": ["x"], "huge": pyarrow.array([b"x"]),
+        "far": pyarrow.array([2**62], pyarrow.timestamp("us")),
+    })  # fmt: skip
+    pyarrow.parquet.write_table(table, tmp_path / "m.parquet")
+    (row,) = read_manifest(tmp_path / "m.parquet", {"room"})
+    assert row.values == {"source": "a", "room": "x"}
+
+
+def test_times_of_a_parquet_are_texts_and_what_python_cannot_hold_refuses_its_row(tmp_path):
+    nanoseconds = pyarrow.array([1_700_000_000_000_000_001, None], pyarrow.timestamp("ns"))
+    days = pyarrow.array([19_000, 19_001], pyarrow.date32())
+    broken = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, 1]), pyarrow.array([b"\xff", b"ok"]).view("string"))
+    table = pyarrow.table({"source": ["a", "b"], "when": nanoseconds, "day": days, "text": broken.dictionary_decode()})
+    pyarrow.parquet.write_table(table, tmp_path / "m.parquet")
+    bad, good = read_manifest(tmp_path / "m.parquet")
+    assert str(bad.error).startswith("m.parquet:1, column text: cannot be read")
+    assert good.values == {"source": "b", "day": "2022-01-09", "text": "ok"}
+    first, _ = read_manifest(tmp_path / "m.parquet", {"when"})
+    assert first.values["when"] == "2023-11-14 22:13:20.000000001"
+
+
+def test_two_columns_of_one_name_in_a_parquet_are_refused(tmp_path):
+    table = pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 3, names=["source", "x", "x"])
+    pyarrow.parquet.write_table(table, tmp_path / "m.parquet")
+    with pytest.raises(RecipeError, match="'x' stands twice"):
+        list(read_manifest(tmp_path / "m.parquet"))
+
+
+@pytest.mark.parametrize("name", ["seed_float_nan.parquet", "ts_ns.parquet"])
+def test_what_pandas_wrote_is_read(name):
+    rows = list(read_manifest(Path(__file__).parents[1] / "cases" / name, ()))
+    assert rows
+    assert not errors_of(rows)
 
 
 @given(st.sampled_from([".jsonl", ".csv"]), st.binary() | st.text().map(str.encode))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from posemill.errors import RowError, TransientError
+from posemill.errors import RecipeError, RowError, TransientError
 from posemill.identity import sha256
 from posemill.names import RunKeys
 from posemill.records import StoredObject
@@ -43,10 +43,13 @@ class MemoryStore:
         return self.put(key, content), True
 
 
-def write_plan(folder: Path, rows: list, *, store: MemoryStore | None = None, strict: bool = False) -> MemoryStore:
+def write_plan(
+    folder: Path, rows: list, *, store: MemoryStore | None = None, strict: bool = False, content: bytes = b""
+) -> MemoryStore:
     store = store or MemoryStore()
     manifest = folder / "m.jsonl"
-    manifest.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows))
+    lines = "\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows)
+    manifest.write_bytes(content or lines.encode())
     recipe = parse_recipe({
         "sources": str(manifest), "prompts": ["in {room}", "plain"], "matrix": {"room": ["hall", "yard"]}, "seeds": 2,
     })  # fmt: skip
@@ -63,7 +66,10 @@ def pictures(number: int) -> list[dict]:
 def test_the_seal_is_written_after_everything_else(tmp_path):
     written = list(write_plan(tmp_path, [*pictures(50), "{broken"]).objects)
     assert written[-1] == KEYS.sealed
-    assert len(written) == 13 + 25 + 1 + 1, "shards of four sources and of four items, refused rows, the seal"
+    assert written[0] == KEYS.run
+    assert len(written) == 1 + 13 + 25 + 1 + 1, (
+        "the run, shards of four sources and of four items, refused rows, the seal"
+    )
 
 
 @pytest.mark.parametrize("refuses", ["plan/detect/000000", "plan/generate/000011", "plan/refused"])
@@ -72,6 +78,13 @@ def test_a_plan_that_storage_did_not_take_whole_is_not_sealed(tmp_path, refuses)
     with pytest.raises(TransientError, match=refuses):
         write_plan(tmp_path, [*pictures(50), "{broken"], store=store)
     assert KEYS.sealed not in store.objects
+
+
+def test_a_run_whose_first_rows_end_in_an_error_of_the_file_is_not_written(tmp_path):
+    store = MemoryStore()
+    with pytest.raises(RecipeError, match="UTF-16"):
+        write_plan(tmp_path, [], store=store, content=b"\xff\xfe{\0}\0\n\0\x00\xd8")
+    assert not store.objects
 
 
 def test_a_plan_that_strict_refused_is_not_sealed(tmp_path):
@@ -98,5 +111,6 @@ def test_the_plan_of_the_same_rows_never_changes(tmp_path):
         {"pose": {"people": [], "canvas_width": 64, "canvas_height": 64}, "n": 1.5},
         {"control_image": "a.png", "prompt": "q"},
     ])  # fmt: skip
-    plan = b"".join(store.objects[key] for key in sorted(store.objects) if key.startswith(KEYS.root))
-    assert hashed(plan).hexdigest() == "6d52ff1642d0a66dd71b47126e090af9bed1b46bcea956a5586ff22c7d9f878c"
+    shards = [key for key in sorted(store.objects) if "/plan/detect/" in key or "/plan/generate/" in key]
+    plan = b"".join(store.objects[key] for key in shards)
+    assert hashed(plan).hexdigest() == "dae7fcbc9b5cf94291272aee2d55f8a7bc53a4ca45f86cd21f70021074f869e1"

@@ -1,5 +1,6 @@
 """Rows become items, items become shards: the same rows always the same ones."""
 
+from datetime import date
 from pathlib import Path
 
 import msgspec
@@ -36,7 +37,7 @@ def expander(*, run: Run | None = None, **recipe) -> Expander:
 
 
 def items_of(one_row: Row | None = None, *, run: Run | None = None, **recipe):
-    return expander(run=run, **recipe).items(one_row or row(), source(), 0)
+    return list(expander(run=run, **recipe).items(one_row or row(), source(), 0))
 
 
 def shards_of(sources: int, items_a_source: int, *, run: Run | None = None) -> list[Shard]:
@@ -45,7 +46,7 @@ def shards_of(sources: int, items_a_source: int, *, run: Run | None = None) -> l
     planner, makes = Planner(run), expander(run=run, prompts=["p"], seeds=items_a_source)
     shards = []
     for number in range(sources):
-        planner.add_items(makes.items(row(), source(number), planner.add_source(source(number))))
+        shards += planner.add_row(row(), source(number), makes)
         shards += planner.shards()
     return [*shards, *planner.shards(last=True)]
 
@@ -98,7 +99,7 @@ def test_a_row_without_any_prompt_is_refused():
     ],
 )
 def test_counting_items_counts_those_that_are_made(more, recipe):
-    assert expander(**recipe).count(row(**more)) == len(items_of(row(**more), **recipe))
+    assert expander(**recipe).wanted(row(**more)) == len(items_of(row(**more), **recipe))
 
 
 def test_derived_seeds_are_repeatable_and_differ_by_image_prompt_source_and_base():
@@ -198,7 +199,8 @@ def test_each_batch_needs_exactly_the_detect_batches_of_its_items():
 
 def test_ready_made_control_images_wait_for_nothing():
     planner = Planner(run_of())
-    planner.add_items(expander(prompts=["p"], seeds=3).items(Row(place="x"), source(), None))
+    control = Row(place="x", control=Candidate(name="0.png", path=Path("0.png")))
+    list(planner.add_row(control, source(), expander(prompts=["p"], seeds=3)))
     (shard,) = planner.shards(last=True)
     assert shard.header.needs == [[]]
 
@@ -222,11 +224,11 @@ def test_full_shards_are_given_out_at_once_and_not_again():
 
 def test_the_plan_counts_what_was_cut_and_what_was_refused():
     planner = Planner(run_of())
-    for number in range(5):
+    for number in range(4):
         planner.add_source(source(number))
-    planner.add_items(items_of(prompts=["p"], seeds=7))
+    cut = list(planner.add_row(row(), source(4), expander(prompts=["p"], seeds=7)))
     refused = planner.refuse(RowError("no prompt", place="m.csv:9"))
-    list(planner.shards(last=True))
+    assert len([*cut, *planner.shards(last=True)]) == 2
     assert (refused.place, refused.message) == ("m.csv:9", "m.csv:9: no prompt")
     plan = planner.plan()
     assert (plan.sources, plan.detect_batches, plan.items, plan.generate_batches, plan.refused_rows) == (5, 3, 7, 3, 1)
@@ -237,3 +239,67 @@ def test_a_rows_caption_is_kept_for_training_and_changes_no_identity():
     (plain,) = items_of(row(), prompts=["in a room"])
     assert captioned.columns == {"caption": "a chef, seen"}
     assert (captioned.id, captioned.seed, plain.columns) == (plain.id, plain.seed, {})
+
+
+def planned(rows: list[Row], *, run: Run | None = None, **recipe):
+    """The items of these rows, all of one source, and the totals."""
+    planner, makes = Planner(run or run_of()), expander(run=run, **recipe)
+    shards = [shard for one in rows for shard in planner.add_row(one, source(), makes)]
+    shards += planner.shards(last=True)
+    return [item for shard in shards if shard.stage is Stage.GENERATE for item in shard.rows], planner
+
+
+@pytest.mark.parametrize(
+    ("recipe", "prompts", "repeated"),
+    [
+        pytest.param({"prompts": ["{c}"], "matrix": {"c": ["red", "red", "blue"]}}, ["red", "blue"], 1, id="value"),
+        pytest.param({"prompts": ["{c}"], "matrix": {"c": [1, "1"]}}, ["1"], 1, id="number and text"),
+        pytest.param({"prompts": ["a {c}", "a red"], "matrix": {"c": ["red"]}}, ["a red"], 1, id="templates that meet"),
+        pytest.param({"prompts": ["p", "p"]}, ["p"], 1, id="prompt"),
+        pytest.param({"prompts": ["p"], "seeds": [3, 3, 4]}, ["p", "p"], 1, id="seed"),
+        pytest.param({"prompts": ["p", "p"], "seeds": [3, 3]}, ["p"], 3, id="both"),
+    ],
+)
+def test_a_row_makes_an_item_once_however_often_it_names_it(recipe, prompts, repeated):
+    items, planner = planned([row()], **recipe)
+    assert [item.prompt for item in items] == prompts
+    assert (planner.repeated_items, planner.repeated_rows) == (repeated, 0)
+    assert len({item.id for item in items}) == len(items)
+
+
+def test_a_row_whose_items_are_all_planned_is_counted_and_none_is_refused():
+    items, planner = planned([row(seed=1), row(seed=2), row(seed=1)], prompts=["a", "b"])
+    assert len(items) == 4
+    assert (planner.repeated_rows, planner.repeated_items, planner.refused) == (1, 2, 0)
+    assert planner.first_repeated == ["m.csv:2"]
+
+
+def test_of_a_row_that_is_partly_planned_the_rest_is_planned():
+    items, planner = planned([row(columns={"x": "a"}), row()], prompts=["{x}", "c"], matrix={"x": ["a", "b"]})
+    assert [item.prompt for item in items] == ["a", "c", "b"]
+    assert (planner.repeated_rows, planner.repeated_items) == (0, 2)
+
+
+def test_a_row_of_many_items_fills_shards_while_it_is_read():
+    planner, makes = Planner(run_of()), expander(prompts=["p"], seeds=50)
+    shards = planner.add_row(row(), source(), makes)
+    assert len(next(shards).rows) == 12
+    assert planner.plan().items == 12
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(7.0, "7"), (0.5, "0.5"), (3, "3"), (True, "true"), ("007", "007"), (date(2024, 1, 2), "2024-01-02")],
+    ids=str,
+)
+def test_a_columns_value_is_the_text_that_it_means(value, text):
+    (item,) = items_of(row(columns={"x": value, "caption": value}), prompts=["in {x}"])
+    assert (item.prompt, item.columns) == (f"in {text}", {"x": text, "caption": text})
+
+
+@pytest.mark.parametrize("value", [["a"], {"en": "a"}, b"a", "a\0b", "\ud800"], ids=repr)
+@pytest.mark.parametrize("column", ["x", "caption"])
+def test_what_is_no_text_is_refused_and_not_printed_as_python_does(value, column):
+    with pytest.raises(RowError, match=rf"^m\.csv:2, column {column}: ") as raised:
+        items_of(row(columns={"x": "fine", column: value}), prompts=["in {x}"])
+    str(raised.value).encode()

@@ -9,9 +9,23 @@ from hypothesis import strategies as st
 
 from posemill.errors import RecipeError
 from posemill.models import MODELS
-from producer.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.recipe import SECTIONS, Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.yaml_values import read_yaml
 
 LEAST = {"sources": "photos/"}
+LAUGHS = "a0: &a0 [x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))
+NORWAY = """
+name: 010
+prompts: [2024-13-01, yes, 12]
+matrix:
+  country: [DE, NO, SE]
+  light: [on, off, null, true]
+  time: [9:30, 12:30, 2024-01-01]
+  size: [010, 1_000, 0x10, 1e-4, 1.50]
+seeds: 010
+sources: a
+generate: {model: embedded, base_revision: 12e4567, vae: null, safety_checker: true}
+"""
 
 
 def parsed(**more):
@@ -125,8 +139,8 @@ def test_overrides_leave_the_given_mapping_as_it_was():
 
 @pytest.mark.parametrize(
     "override",
-    ["seeds", "=4", "sources.deeper=1", "name=[open", "name=2024-13-01"],
-    ids=["no equals", "no key", "not a section", "broken YAML", "no such date"],
+    ["seeds", "=4", "sources.deeper=1", "name=[open", "a..b=1", "name=!!binary a", "seeds=*a"],
+    ids=["no equals", "no key", "not a section", "broken YAML", "empty key", "tag", "no such alias"],
 )
 def test_a_wrong_override_is_refused_in_its_own_words(override):
     with pytest.raises(RecipeError, match=r"^--set ") as raised:
@@ -142,8 +156,31 @@ def test_a_wrong_override_is_refused_in_its_own_words(override):
         pytest.param("- a\n- b\n", "a recipe is a mapping", id="list"),
         pytest.param("", "a recipe is a mapping", id="empty"),
         pytest.param(b"sources: \xff\n", "not YAML", id="not UTF-8"),
-        pytest.param("name: 2024-13-01\n", "not YAML", id="a date that is none"),
-        pytest.param("a: !!python/object/apply:os.getcwd []\n", "not YAML", id="python object"),
+        pytest.param(
+            "a: !!python/object/apply:os.getcwd []\n", "line 1: the tag .* has no meaning", id="python object"
+        ),
+        pytest.param("a: !!binary aGVs\n", "line 1: the tag .* has no meaning", id="binary"),
+        pytest.param("a: 1\nb: 2\na: 3\n", "line 3: the key 'a' is given twice, in line 1 and in line 3", id="twice"),
+        pytest.param("d: {a: 1, b: {x: 1,\n x: 2}}", "line 2: the key 'x' is given twice, in line 1", id="deep twice"),
+        pytest.param(
+            "prompts: [chef in the {room}]", "not YAML in line 1: .*; put the prompt in quotes", id="braces in a list"
+        ),
+        pytest.param(
+            "prompts:\n- {room} at night", "not YAML in line 2: .*; put the prompt in quotes", id="braces first"
+        ),
+        pytest.param("? [a, b]\n: c", "line 1: a key is a text", id="list as a key"),
+        pytest.param("a: &a [*a]", "line 1: an alias that holds itself", id="alias of itself"),
+        pytest.param("a: " + "[" * 100_000, "line 1: nested more than 32 levels", id="deep"),
+        pytest.param("- " * 100_000, "line 1: nested more than 32 levels", id="deep blocks"),
+        pytest.param(LAUGHS, "line 1: more than 200000 values, aliases followed", id="billion laughs"),
+        pytest.param("a: [" + "x," * 300_000, "line 1: more than 200000 values", id="many"),
+        pytest.param("a: |\n  " + "x" * 3_000_000, "larger than 2000000 bytes", id="large"),
+        pytest.param("a: 1\n---\nb: 2", "not YAML", id="two documents"),
+        pytest.param("a: x\0y", "not YAML", id="NUL"),
+        pytest.param('a: "x\\0y"', r"a: the character '\\x00' cannot stand", id="escaped NUL"),
+        pytest.param('a: ["x\\ud800"]', r"a\.0: the character '\\ud800' cannot stand", id="half of a letter"),
+        pytest.param("a: .inf", "a: a number that no recipe can hold", id="infinity"),
+        pytest.param("a: 99999999999999999999", "a: a number that no recipe can hold", id="large number"),
     ],
 )
 def test_a_file_that_is_no_recipe_is_refused_by_name(tmp_path, content, message):
@@ -160,6 +197,88 @@ def test_relative_sources_begin_at_the_recipe_file(tmp_path, monkeypatch):
     assert recipe_folder(written(tmp_path, "sources: a")) == tmp_path.resolve()
     monkeypatch.chdir(tmp_path)
     assert recipe_folder({"sources": "a"}) == Path.cwd()
+
+
+def test_words_that_yaml_1_1_takes_for_something_else_are_texts(tmp_path):
+    recipe = read_recipe(written(tmp_path, NORWAY))
+    assert parse_recipe(recipe).matrix == {
+        "country": ["DE", "NO", "SE"], "light": ["on", "off", "null", "true"], "time": ["9:30", "12:30", "2024-01-01"],
+        "size": ["010", "1_000", "0x10", "1e-4", "1.50"],
+    }  # fmt: skip
+    assert recipe["prompts"] == ["2024-13-01", "yes", "12"]
+    assert (recipe["name"], recipe["generate"]["base_revision"], recipe["generate"]["vae"]) == ("010", "12e4567", None)
+    assert (recipe["seeds"], recipe["generate"]["safety_checker"]) == (10, True)
+
+
+def test_overrides_are_read_as_the_recipe_is():
+    values = read_recipe({}, ("matrix.size=[010, NO]", "name=010", "seeds=010", "generate.vae=null", "prompts=12:30"))
+    assert values == {
+        "matrix": {"size": ["010", "NO"]}, "name": "010", "seeds": 10, "generate": {"vae": None}, "prompts": "12:30",
+    }  # fmt: skip
+
+
+def test_a_mapping_is_merged_where_yaml_says_so(tmp_path):
+    values = read_recipe(written(tmp_path, "generate: {<<: [{width: 8}, {width: 16, height: 24}], height: 32}"))
+    assert values == {"generate": {"width": 8, "height": 32}}
+
+
+@pytest.mark.parametrize("start", ["\ufeff", ""], ids=["UTF-8", "UTF-16"])
+def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path, start):
+    text = f"{start}sources: é"
+    assert read_recipe(written(tmp_path, text.encode() if start else text.encode("utf-16"))) == {"sources": "é"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        pytest.param({"prompt": "a"}, "prompt: unknown key; did you mean prompts?", id="near"),
+        pytest.param({"guidance_scale": 3}, "did you mean generate.guidance_scale?", id="another section's"),
+        pytest.param({"generate": {"num_inference_step": 3}}, "did you mean num_inference_steps?", id="in a section"),
+        pytest.param({"generate": {"steps": 3}}, "did you mean num_inference_steps?", id="a part of it"),
+        pytest.param({"generate": {"matrix": {}}}, "did you mean matrix, outside of generate?", id="of the recipe"),
+        pytest.param({"controls": [{"kid": "canny"}]}, "did you mean kind?", id="in a list"),
+        pytest.param({"zzz": 1}, "zzz: unknown key; docs/recipes.md lists all keys", id="far from all"),
+        pytest.param({"prompts": [{"room": None}]}, "prompts.0: put the prompt in quotes", id="braces"),
+        pytest.param({"prompts": {"room": None}}, "prompts: put the prompt in quotes", id="braces alone"),
+        pytest.param({"prompts": [{"a chef": "in"}]}, "prompts.0: put the prompt in quotes", id="colon"),
+        pytest.param({"matrix": {"room": [{"a": "b"}]}}, "matrix.room.0: put the value in quotes", id="value"),
+        pytest.param({"seeds": True}, "seeds: true and false are no numbers", id="truth for a number"),
+        pytest.param({"generate": {"width": True, "height": 64}}, "generate.width: true and false", id="deeper truth"),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_or_prompt_is_told_with_what_was_meant(wrong, message):
+    assert message in refusal(**wrong)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{1: "a"}, "a\0", "\ud800", {"\ud800": 1}, float("nan"), 2**64, {1, 2}, b"a", datetime.date(2024, 1, 1)],
+    ids=repr,
+)
+def test_a_mapping_holds_only_what_can_be_written_down(value):
+    with pytest.raises(RecipeError) as raised:
+        read_recipe({"sources": "a", "matrix": {"x": [value]}})
+    str(raised.value).encode()
+
+
+def test_a_mapping_that_holds_itself_is_refused():
+    values: dict = {"sources": "a"}
+    values["matrix"] = values
+    with pytest.raises(RecipeError, match="nested"):
+        read_recipe(values)
+
+
+def test_paths_and_tuples_are_taken_for_texts_and_lists():
+    assert read_recipe({"sources": Path("a"), "prompts": ("p",)}) == {"sources": "a", "prompts": ["p"]}
+
+
+def test_the_documents_list_every_key_with_its_section():
+    text = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
+    listed = read_yaml(text.split("```yaml")[1].split("```")[0], where="docs/recipes.md")
+    for section, part in SECTIONS.items():
+        values = {"": listed, "loras": listed["generate"]["loras"]}.get(section) or listed[section]
+        for shown in values if isinstance(values, list) else [values]:
+            assert set(shown) == set(part.model_fields), section
 
 
 leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates())
