@@ -100,10 +100,11 @@ class StageWorker:
     def drain(self) -> None:
         """Start nothing more on the device; batches that have not reached it are handed back.
 
-        Whatever ends this process from now on says nothing about the batch that is on the device.
+        Whatever ends this process from now on says nothing about the batch that is on the device. Called by a signal's
+        handler, which a second signal may interrupt: what takes a lock is left to another thread.
         """
         self._draining = True
-        self._clear_device()
+        threading.Thread(target=self._clear_device, daemon=True).start()
 
     def hand_back(self) -> None:
         """Give every held batch back at once."""

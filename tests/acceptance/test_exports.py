@@ -7,6 +7,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+import pyarrow.parquet
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -275,7 +276,7 @@ def test_with_provenance_an_export_says_who_made_what_when_and_where(
 ) -> None:
     result = call(fleet, "export", run.id, str(tmp_path / "out"), "--with-provenance")
     assert result.exit_code == 0, result.output
-    row = json.loads((tmp_path / "out/train/metadata.jsonl").read_text().splitlines()[0])
+    row = pyarrow.parquet.read_table(tmp_path / "out/train/metadata.parquet").to_pylist()[0]
     assert row["image_key"].startswith(f"runs/{run.id}/images/")
     assert row["control"].startswith("controls/")
     assert row["worker"]

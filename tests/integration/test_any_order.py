@@ -201,8 +201,7 @@ class AnyOrder(RuleBasedStateMachine):
     def retry_what_failed(self, dies: bool) -> None:
         if dies:
             self.ledger.set_state(RUN, RunState.RETRYING)
-        else:
-            retry(self.store, self.ledger, RUN)
+        elif retry(self.store, self.ledger, RUN):
             self.deaths.clear()
 
     @invariant()

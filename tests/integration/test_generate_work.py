@@ -78,6 +78,27 @@ def test_a_batch_is_one_pipeline_call(store: Store, settings: Settings) -> None:
     assert pipeline.calls == [COUNT]
 
 
+def test_a_row_made_alone_keeps_its_place_in_a_call_of_the_planned_shape(store: Store, settings: Settings) -> None:
+    """So that its bytes are those that it has among its neighbours, on a device where company changes low bits."""
+
+    class Placed(FakePipeline):
+        """An image depends on its place in the call, and on how many there are."""
+
+        def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
+            made = super().__call__(call, spec)
+            places = np.arange(len(call.prompts), dtype=np.float32)[:, None, None, None]
+            return msgspec.structs.replace(made, pixels=made.pixels * 0.5 + places / 100 + len(call.prompts) / 1000)
+
+    prompts = ["p", "q", "p", "q", "p", "q"]
+    work, run = make_work(store, settings, Placed(), prompts)
+    sized = msgspec.structs.replace(run, generate=msgspec.structs.replace(run.generate, width=64, height=64))
+    together = work.compute(sized, work.load(sized, 0, None))
+    alone = [work.compute(sized, work.load(sized, 0, None, row))[0] for row in range(COUNT)]
+    for one, other in zip(alone, together, strict=True):
+        assert (one.item, one.pixels.tobytes()) == (other.item, other.pixels.tobytes())
+        assert one.batch_size == other.batch_size == COUNT
+
+
 def test_black_nan_and_withheld_pictures_never_count_as_done(store: Store, settings: Settings) -> None:
     work, run = make_work(store, settings, FakePipeline(), ["p", "nan", "black", "unsafe", "p", "p"])
     made = results(work, run)

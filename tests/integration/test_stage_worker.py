@@ -15,6 +15,7 @@ from posemill.run_documents import read_state
 from posemill.settings import Settings
 from posemill.storage import Store
 from tests.chaos.faults import fill
+from tests.conftest import wait_until
 from tests.planned import plan_run, write_records
 from workers.attempts import retry_delay
 from workers.leases import LeaseKeeper
@@ -445,6 +446,7 @@ def test_the_end_of_a_worker_that_was_told_to_end_charges_nothing(
 
     def drained(run: Run, loaded: list[int]) -> list[int]:
         ending.drain()  # SIGTERM comes while the batch is on the device
+        wait_until(lambda: not ledger.redis.exists("posemill:device:w"), seconds=5)
         note_seen.append(ledger.report_death("w", "signal 9", delay_seconds=float))
         return compute(run, loaded)
 

@@ -203,7 +203,9 @@ def test_a_storage_that_is_not_named_rightly_is_one_line(call, monkeypatch, stor
 def test_a_dry_run_counts_and_shows_items_without_any_service(call):
     status, output, errors = call("submit", "recipe.yaml", "--dry-run")
     assert (status, errors) == (0, "")
-    assert output.startswith("1 sources, 2 items, 1 + 1 batches, 2 messages, 7 bytes to upload; 0 rows refused\n")
+    assert output.startswith(
+        f"1 sources, 2 items, 1 + 1 batches, 2 messages, {len(picture())} bytes to upload; 0 rows refused\n"
+    )
     assert len(output.splitlines()) == 4
 
 

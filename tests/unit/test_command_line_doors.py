@@ -22,6 +22,7 @@ from posemill.storage import open_store
 from producer import cli
 from producer.doctor import examine
 from tests.another_user import as_another_user, needs_root
+from tests.small_pictures import picture
 
 RECIPE = "sources: photos\nprompts: [p]\ndetect: {detector: openpose-thin}\ngenerate: {base: m, controlnet: m}\n"
 HERE = {"POSEMILL_STORE": "s3://bucket", "AWS_ENDPOINT_URL": "http://127.0.0.1:9", "AWS_REGION": "us-east-1",
@@ -38,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     (tmp_path / "m").mkdir()
     (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "a.png").write_bytes(b"picture")
+    (tmp_path / "photos" / "a.png").write_bytes(picture())
     return tmp_path
 
 

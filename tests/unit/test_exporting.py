@@ -253,7 +253,7 @@ def test_detector_contact_sheet_and_exported_source_see_the_same_picture(picture
     store = SyntheticStore(ITEMS)
     store.replaced["sources/00/000000000000"] = content.getvalue()
     export(store, tmp_path / "out", Form.IMAGEFOLDER, with_source=True)
-    rows = [json.loads(line) for line in (tmp_path / "out/train/metadata.jsonl").read_text().splitlines()]
+    rows = pq.read_table(tmp_path / "out/train/metadata.parquet").to_pylist()
     row = next(row for row in rows if row["item_id"] == item_id(0))
     seen = Content(content.getvalue()).picture
     with Image.open(tmp_path / "out/train" / row["source_image_file_name"]) as exported:
