@@ -6,8 +6,8 @@ import torch
 
 from benchmarks.figure import Figure
 from benchmarks.photographs import composed, real
+from posemill.contract.specs import DetectSpec
 from posemill.poses import Person, Pose
-from posemill.specs import DetectSpec
 from workers.annotators.openpose import load_openpose_thin
 
 COMPOSED = 100

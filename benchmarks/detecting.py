@@ -12,7 +12,7 @@ from PIL import Image
 
 from benchmarks.figure import Figure, alternate
 from benchmarks.photographs import real, square
-from posemill.specs import DetectSpec
+from posemill.contract.specs import DetectSpec
 from workers.annotators.openpose import ExactThinBody, Openpose, load_openpose_thin
 from workers.annotators.posing import PoseDetector
 from workers.body_network import BatchedBody, quick_dtype

@@ -15,13 +15,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from posemill.contract.keys import Stage
+from posemill.contract.specs import DetectSpec, GenerateSpec
 from posemill.errors import BadInput
 from posemill.ledger import Ledger
 from posemill.logs import set_up_logging
-from posemill.names import Stage
 from posemill.poses import Person, Pose
 from posemill.settings import Settings
-from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store
 from workers.batch_work import BatchWork
 from workers.calls import Call, Pictures

@@ -11,8 +11,8 @@ from shutil import rmtree
 
 from benchmarks.figure import Figure, alternate, median_ratio
 from benchmarks.photographs import composed
-from posemill.identity import sha256
-from posemill.names import RunKeys, Stage
+from posemill.contract.identity import sha256
+from posemill.contract.keys import RunKeys, Stage
 from posemill.settings import Settings
 from posemill.storage import Store, open_store
 from producer.exports.destinations import FolderDestination

@@ -16,10 +16,10 @@ from pathlib import Path
 from benchmarks.figure import Figure, alternate, median_ratio, seconds_of
 from benchmarks.submitting import Submitted, submitted_apart, write_manifest
 from posemill.app import make_app
+from posemill.contract.keys import Priority, Stage, queue_list, queue_name, task_name
+from posemill.contract.records import Outcome
 from posemill.dispatcher import Dispatcher
 from posemill.ledger import Ledger, open_ledger
-from posemill.names import Priority, Stage, queue_list, queue_name, task_name
-from posemill.records import Outcome
 from posemill.run_documents import read_plan
 from posemill.settings import Settings
 from posemill.storage import open_store

@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks.figure import Figure, alternate, median_ratio
 from benchmarks.photographs import composed, square
-from posemill.names import Stage
+from posemill.contract.keys import Stage
 from posemill.settings import Settings
 from producer.local_fleet import local_fleet
 from producer.runs import RunHandle

@@ -11,9 +11,9 @@ import boto3
 
 from benchmarks.figure import Figure, alternate, median_ratio
 from benchmarks.submitting import recipe_of, write_manifest
-from posemill.names import RunKeys, Stage
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, Item, ItemResult, Outcome, Source, SourceResult, decode_rows, encode
 from posemill.rebuild import rebuild
-from posemill.records import BatchRecord, Item, ItemResult, Outcome, Source, SourceResult, decode_rows, encode
 from posemill.settings import Settings
 from posemill.storage import Store, split_s3_uri
 from producer.runs import RunHandle

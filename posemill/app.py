@@ -9,7 +9,7 @@ from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.exceptions import KombuError
 
-from posemill.names import Priority, Stage, task_name
+from posemill.contract.keys import Priority, Stage, task_name
 
 RECONNECT_SECONDS = 0.5
 SEND_ERRORS: tuple[type[Exception], ...] = (KombuError, redis.RedisError)  # a message could not be put on a queue

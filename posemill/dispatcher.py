@@ -13,14 +13,14 @@ from uuid import uuid4
 import redis
 from celery import Celery
 
-from posemill import names
 from posemill.app import SEND_ERRORS, send_batches
+from posemill.contract import keys as names
+from posemill.contract.keys import Priority, RunKeys, Stage
+from posemill.contract.records import Run, RunState, ShardHeader
 from posemill.errors import PosemillError, TransientError, in_words
 from posemill.ledger import Ledger
-from posemill.names import Priority, RunKeys, Stage
 from posemill.progress import Snapshot
 from posemill.rebuild import rebuild
-from posemill.records import Run, RunState, ShardHeader
 from posemill.run_documents import read_run, read_shard
 from posemill.run_states import finish_retry, pause_for_fault
 from posemill.settings import Settings

@@ -14,11 +14,11 @@ from typing import Any, cast
 import msgspec
 import redis
 
-from posemill import names
+from posemill.contract import keys as names
+from posemill.contract.keys import Stage, StageKeys
+from posemill.contract.records import Outcome, Plan, RunState
 from posemill.errors import ServiceError
-from posemill.names import Stage, StageKeys
 from posemill.progress import Snapshot, StageProgress, stage_counts
-from posemill.records import Outcome, Plan, RunState
 
 PACE_SAMPLES = 240  # kept for the remaining time
 ENDED = (RunState.COMPLETE, RunState.CANCELLED)  # the dispatcher looks after all others

@@ -2,8 +2,8 @@
 
 import msgspec
 
-from posemill.names import Stage
-from posemill.records import Outcome, RunState
+from posemill.contract.keys import Stage
+from posemill.contract.records import Outcome, RunState
 
 
 class StageProgress(msgspec.Struct, frozen=True, kw_only=True):

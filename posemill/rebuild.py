@@ -1,10 +1,10 @@
 """Makes a run's ledger again from storage alone: one listing of records, one of flags, and the flagged records."""
 
+from posemill.contract.keys import RunKeys, Stage, batch_of
+from posemill.contract.records import BatchRecord, Outcome, Plan, Run, decode
 from posemill.errors import UnreadableRecord
 from posemill.ledger import Ledger
-from posemill.names import RunKeys, Stage, batch_of
 from posemill.progress import StageProgress
-from posemill.records import BatchRecord, Outcome, Plan, Run, decode
 from posemill.run_documents import read_plan, read_run, read_state, unreadable
 from posemill.storage import Store, get_many
 

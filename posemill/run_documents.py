@@ -2,9 +2,9 @@
 
 from typing import TypeVar
 
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, Plan, Run, RunState, ShardHeader, StateChange, decode, decode_header
 from posemill.errors import NotFound, RunConflict, UnreadableRecord
-from posemill.names import RunKeys, Stage
-from posemill.records import BatchRecord, Plan, Run, RunState, ShardHeader, StateChange, decode, decode_header
 from posemill.storage import Store
 
 T = TypeVar("T")

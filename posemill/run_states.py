@@ -2,11 +2,11 @@
 
 import logging
 
+from posemill.contract.keys import RunKeys, Stage, batch_of
+from posemill.contract.records import BatchRecord, Outcome, RunState, StateChange, encode
 from posemill.errors import PosemillError
 from posemill.ledger import Ledger
-from posemill.names import RunKeys, Stage, batch_of
 from posemill.rebuild import flagged_records, read_progress, rebuild
-from posemill.records import BatchRecord, Outcome, RunState, StateChange, encode
 from posemill.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage import Store
 

@@ -16,10 +16,10 @@ from boto3.exceptions import S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from posemill.contract.identity import sha256
+from posemill.contract.records import StoredObject
 from posemill.errors import BadInput, ChangedObject, NotFound, ServiceError, TransientError
-from posemill.identity import sha256
 from posemill.quick_reads import QuickReads, open_quick_reads
-from posemill.records import StoredObject
 from posemill.storage_errors import NoSuchBucket, PreconditionFailed, WriteConflict, in_a_line, translated, unusable
 
 CONFLICT_RETRIES = 8  # of a conditional write that meets another one in flight

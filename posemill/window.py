@@ -8,9 +8,9 @@ from typing import cast
 
 import redis
 
-from posemill import names
+from posemill.contract import keys as names
+from posemill.contract.keys import Priority, Stage, StageKeys, queue_list
 from posemill.ledger import Ledger
-from posemill.names import Priority, Stage, StageKeys, queue_list
 
 
 class Window:

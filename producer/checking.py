@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from posemill.contract.identity import sha256
+from posemill.contract.keys import RunKeys, Stage, batch_of
+from posemill.contract.records import BatchRecord, Item, Outcome, Plan, Run, Source, StoredObject, decode_rows
 from posemill.errors import NotFound, UnreadableRecord
-from posemill.identity import sha256
-from posemill.names import RunKeys, Stage, batch_of
-from posemill.records import BatchRecord, Item, Outcome, Plan, Run, Source, StoredObject, decode_rows
 from posemill.run_documents import read_document, read_plan, read_run, read_shard
 from posemill.storage import Store
 

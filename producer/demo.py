@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from posemill.contract.keys import Stage
 from posemill.errors import BadInput
-from posemill.names import Stage
 from producer.checking import Proof, check
 from producer.exports.dataset import Exported, export_run
 from producer.local_fleet import local_fleet

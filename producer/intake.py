@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from posemill.contract.identity import digest, sha256
+from posemill.contract.keys import source_key
+from posemill.contract.records import Source
 from posemill.errors import RowError
-from posemill.identity import digest, sha256
-from posemill.names import source_key
-from posemill.records import Source
 from posemill.storage import Store
 from producer.rows import Candidate, Row
 from producer.source_files import UnreadableFile, read_picture

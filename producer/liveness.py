@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from posemill.names import Stage
+from posemill.contract.keys import Stage
 
 SILENT_SECONDS = 30.0
 

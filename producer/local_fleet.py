@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from posemill.contract.keys import Stage
 from posemill.deaths import DeathReports
-from posemill.names import Stage
 from posemill.own_modules import module_command
 from posemill.settings import Settings, load_settings
 from posemill.supervisor import Child, Supervisor

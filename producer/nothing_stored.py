@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from posemill.identity import sha256
-from posemill.records import StoredObject
+from posemill.contract.identity import sha256
+from posemill.contract.records import StoredObject
 
 
 class NothingStored:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from posemill.names import Stage
+from posemill.contract.keys import Stage
 from posemill.progress import Snapshot
 
 WINDOW_SECONDS = 60.0  # the past that counts

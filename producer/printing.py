@@ -7,7 +7,7 @@ from typing import Any
 import click
 import msgspec
 
-from posemill.names import Stage
+from posemill.contract.keys import Stage
 from producer.runs import Status
 
 PIPE_WIDTH = 200  # characters a line where there is no terminal

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import msgspec
 
+from posemill.contract.keys import Stage
+from posemill.contract.records import Item, RefusedRow, Run, SkippedFiles, Source
 from posemill.errors import RowError
-from posemill.names import Stage
-from posemill.records import Item, RefusedRow, Run, SkippedFiles, Source
 from posemill.settings import Settings, load_settings
 from posemill.storage import Store, open_store
 from producer.intake import Intake

@@ -7,12 +7,8 @@ from collections.abc import Callable, Iterator
 import msgspec
 import redis
 
-from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
-from posemill.ledger import ENDED, Ledger, open_ledger
-from posemill.names import RunKeys, Stage
-from posemill.progress import Snapshot
-from posemill.rebuild import flagged_records, read_progress, rebuild
-from posemill.records import (
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import (
     BatchRecord,
     ItemResult,
     Outcome,
@@ -23,6 +19,10 @@ from posemill.records import (
     SourceResult,
     decode_lines,
 )
+from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
+from posemill.ledger import ENDED, Ledger, open_ledger
+from posemill.progress import Snapshot
+from posemill.rebuild import flagged_records, read_progress, rebuild
 from posemill.run_documents import read_plan, read_run, read_state
 from posemill.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from posemill.contract.records import SkippedFiles
 from posemill.errors import RecipeError
-from posemill.records import SkippedFiles
 
 APPLE_DOUBLE = "apple_double"  # ._x.jpg: what macOS writes beside x.jpg on other file systems
 HIDDEN = "hidden"  # a name that begins with a dot

@@ -8,13 +8,13 @@ from typing import Any, cast
 import msgspec
 
 from posemill.app import make_app
+from posemill.contract.identity import sha256
+from posemill.contract.keys import RunKeys
+from posemill.contract.records import Plan, RefusedRow, Run, encode, encode_shard
 from posemill.dispatcher import Dispatcher
 from posemill.errors import RecipeError, RowError, RunConflict
-from posemill.identity import sha256
 from posemill.ledger import Ledger, open_ledger
-from posemill.names import RunKeys
 from posemill.rebuild import rebuild
-from posemill.records import Plan, RefusedRow, Run, encode, encode_shard
 from posemill.redis_safety import require_safe_redis
 from posemill.run_documents import read_run
 from posemill.settings import Settings, load_settings

@@ -8,9 +8,9 @@ from secrets import token_hex
 
 import pytest
 
+from posemill.contract.keys import Stage
 from posemill.deaths import DeathReports
 from posemill.ledger import Ledger, open_ledger
-from posemill.names import Stage
 from posemill.settings import Settings
 from posemill.storage import Store, open_store
 from posemill.supervisor import Supervisor

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from posemill.contract.identity import sha256
+from posemill.contract.records import StoredObject
 from posemill.errors import NotFound
-from posemill.identity import sha256
-from posemill.records import StoredObject
 from posemill.storage import ObjectInfo
 
 

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable
 
-from posemill.ledger import Ledger
-from posemill.names import RunKeys, Stage
-from posemill.progress import StageProgress
-from posemill.records import (
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import (
     BatchRecord,
     Item,
     Outcome,
@@ -20,7 +18,9 @@ from posemill.records import (
     encode,
     encode_shard,
 )
-from posemill.specs import DetectSpec, GenerateSpec
+from posemill.contract.specs import DetectSpec, GenerateSpec
+from posemill.ledger import Ledger
+from posemill.progress import StageProgress
 from posemill.storage import Store
 
 SLICING = {

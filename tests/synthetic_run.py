@@ -11,12 +11,9 @@ from typing import Any
 import msgspec
 from PIL import Image, ImageDraw
 
-from posemill.errors import NotFound
-from posemill.identity import sha256
-from posemill.names import RunKeys, Stage, batch_of
-from posemill.perceptual import perceptual_hash
-from posemill.poses import Person, Pose, to_openpose_json
-from posemill.records import (
+from posemill.contract.identity import sha256
+from posemill.contract.keys import RunKeys, Stage, batch_of
+from posemill.contract.records import (
     BatchRecord,
     ItemResult,
     Outcome,
@@ -31,7 +28,10 @@ from posemill.records import (
     encode,
     encode_shard,
 )
-from posemill.specs import DetectSpec, GenerateSpec
+from posemill.contract.specs import DetectSpec, GenerateSpec
+from posemill.errors import NotFound
+from posemill.perceptual import perceptual_hash
+from posemill.poses import Person, Pose, to_openpose_json
 from posemill.storage import ObjectInfo
 
 RUN_ID = "synthetic"

@@ -52,7 +52,7 @@ def _measure(name: str, folder: Path) -> dict[str, float]:
     """One detector's median of a few photographs of 512 pixels, and the most memory that the process had."""
     import torch
 
-    from posemill.specs import DetectSpec
+    from posemill.contract.specs import DetectSpec
     from workers.content import Content
     from workers.detectors import load_detector
 

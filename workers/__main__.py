@@ -5,10 +5,10 @@ import logging
 import os
 import sys
 
+from posemill.contract.keys import Stage
 from posemill.deaths import DeathReports
 from posemill.last_words import WRONG_USAGE, last_words
 from posemill.logs import set_up_logging
-from posemill.names import Stage
 from posemill.opening import open_services
 from posemill.own_modules import module_command
 from posemill.settings import load_settings

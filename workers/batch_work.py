@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
 
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, ItemResult, Run, SourceResult
 from posemill.errors import NotFound, PosemillError
 from posemill.ledger import Ledger
-from posemill.names import RunKeys, Stage
-from posemill.records import BatchRecord, ItemResult, Run, SourceResult
 from posemill.run_documents import read_document
 from posemill.settings import Settings
 from posemill.storage import Store

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from posemill.specs import GenerateSpec
+from posemill.contract.specs import GenerateSpec
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from functools import partial
 
 from posemill.app import make_app
+from posemill.contract.keys import Stage, queue_name
 from posemill.dispatcher import Dispatcher
 from posemill.errors import ServiceError
-from posemill.names import Stage, queue_name
 from posemill.opening import open_services
 from posemill.settings import Settings, worker_id
 from posemill.window import queue_length

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from posemill.contract.records import Item, SourceResult, StoredObject
 from posemill.pictures import decode_picture
-from posemill.records import Item, SourceResult, StoredObject
 from posemill.storage import Store, get_unchanged
 from workers.detect import read_source
 

@@ -2,10 +2,10 @@
 
 import msgspec
 
+from posemill.contract.keys import control_key, pose_key
+from posemill.contract.records import StoredObject
 from posemill.errors import NotFound
-from posemill.names import control_key, pose_key
 from posemill.poses import Pose, from_openpose_json, to_openpose_json
-from posemill.records import StoredObject
 from posemill.storage import Store
 from workers.detectors import Detection
 from workers.pngs import encode_png

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
+from posemill.contract.identity import control_digest, sha256
+from posemill.contract.keys import Stage
+from posemill.contract.records import BatchRecord, ControlResult, Outcome, Rules, Run, Source, SourceResult
+from posemill.contract.specs import DetectSpec
 from posemill.controls import DETECTORS
 from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault
-from posemill.identity import control_digest, sha256
-from posemill.names import Stage
-from posemill.records import BatchRecord, ControlResult, Outcome, Rules, Run, Source, SourceResult
 from posemill.settings import Settings
-from posemill.specs import DetectSpec
 from posemill.storage import Store, get_unchanged
 from posemill.web import fetch
 from workers.content import Content

@@ -8,10 +8,10 @@ from typing import Protocol, TypeVar
 import msgspec
 from PIL import Image
 
+from posemill.contract.specs import DetectSpec
 from posemill.controls import DETECTORS
 from posemill.errors import BadInput, RecipeError, RunFault
 from posemill.poses import Pose
-from posemill.specs import DetectSpec
 from workers.content import Content
 from workers.loading import loading
 from workers.model_folders import ModelFolders

@@ -6,8 +6,8 @@ from typing import Protocol
 import msgspec
 import redis
 
-from posemill.identity import digest
-from posemill.specs import GenerateSpec
+from posemill.contract.identity import digest
+from posemill.contract.specs import GenerateSpec
 
 log = logging.getLogger(__name__)
 

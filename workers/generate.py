@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from posemill.contract.identity import sha256
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, Item, ItemResult, Outcome, Run, SourceResult
+from posemill.contract.specs import GenerateSpec
 from posemill.errors import BadInput, NotFound, OutOfMemory, PosemillError
-from posemill.identity import sha256
-from posemill.names import RunKeys, Stage
 from posemill.perceptual import perceptual_hash
 from posemill.pictures import is_black
-from posemill.records import BatchRecord, Item, ItemResult, Outcome, Run, SourceResult
 from posemill.settings import Settings
 from posemill.shapes import fitted
-from posemill.specs import GenerateSpec
 from posemill.storage import Store
 from workers.calls import Call, Pictures, Pipeline
 from workers.control_images import ControlImages

@@ -6,8 +6,8 @@ import time
 
 import redis
 
+from posemill.contract.keys import Stage
 from posemill.ledger import Ledger
-from posemill.names import Stage
 from posemill.settings import worker_id
 from posemill.window import queue_length
 from workers.leases import LeaseKeeper

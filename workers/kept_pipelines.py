@@ -4,7 +4,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable
 
-from posemill.specs import GenerateSpec
+from posemill.contract.specs import GenerateSpec
 from workers.calls import Pipeline
 
 log = logging.getLogger(__name__)

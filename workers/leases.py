@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import redis
 
+from posemill.contract.keys import Stage
 from posemill.errors import LeaseLost
 from posemill.ledger import Ledger
-from posemill.names import Stage
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from posemill.contract.specs import DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import RecipeError, RunFault
 from posemill.models import EMBEDDED, local_path
-from posemill.specs import DetectSpec, GenerateSpec, LoraSpec
 
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 

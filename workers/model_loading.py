@@ -12,10 +12,10 @@ import diffusers
 import torch
 from diffusers import AutoModel, AutoPipelineForText2Image, ControlNetModel, DiffusionPipeline, MultiControlNetModel
 
+from posemill.contract.specs import ControlNetSpec, GenerateSpec, LoraSpec
 from posemill.errors import RunFault
 from posemill.models import SchedulerName
 from posemill.pairing import SINGLE_FILE, mismatch
-from posemill.specs import ControlNetSpec, GenerateSpec, LoraSpec
 
 log = logging.getLogger(__name__)
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from posemill.contract.specs import GenerateSpec
 from posemill.errors import OutOfMemory, RunFault
-from posemill.specs import GenerateSpec
 from workers.calls import Call, Pictures
 from workers.compiling import compile_networks, filled
 from workers.loading import loading

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
-from posemill.records import Item
-from posemill.specs import GenerateSpec
+from posemill.contract.records import Item
+from posemill.contract.specs import GenerateSpec
 
 
 def encode_png(image: Image.Image, *, compress_level: int, texts: Mapping[str, str] | None = None) -> bytes:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 
+from posemill.contract.records import Run, Source, decode, decode_lines
+from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput, PosemillError
 from posemill.logs import set_up_logging
 from posemill.preview import MADE, RUN, SOURCES, PreviewControl
-from posemill.records import Run, Source, decode, decode_lines
 from posemill.settings import load_settings
-from posemill.specs import DetectSpec
 from workers.content import Content
 from workers.detect import spec_for, why_unusable
 from workers.detectors import Detection, Detector, load_detector

@@ -1,6 +1,6 @@
 """How large a picture becomes."""
 
-from posemill.specs import GenerateSpec
+from posemill.contract.specs import GenerateSpec
 
 MULTIPLE = 8  # of pixels, which every latent diffusion model needs
 SCALED_MULTIPLE = 16  # for pictures smaller than their control image: two levels of latents stay whole

@@ -5,9 +5,9 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import TypeVar
 
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, Item, Outcome, Run, Source, SourceResult, decode_rows
 from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
-from posemill.names import RunKeys, Stage
-from posemill.records import BatchRecord, Item, Outcome, Run, Source, SourceResult, decode_rows
 from posemill.run_documents import read_document, read_run, read_shard, unreadable
 from posemill.storage import Store
 

@@ -15,10 +15,10 @@ from typing import Any
 
 import redis
 
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, Outcome, Run, encode
 from posemill.errors import LeaseLost, PermanentError, RunFault, in_words
 from posemill.ledger import Claim, History, Ledger, OnDevice, Verdict
-from posemill.names import RunKeys, Stage
-from posemill.records import BatchRecord, Outcome, Run, encode
 from posemill.run_documents import read_document, read_record
 from posemill.run_states import pause_for_fault
 from posemill.settings import Settings

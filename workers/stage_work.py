@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from posemill.contract.keys import Stage
+from posemill.contract.specs import DetectSpec
 from posemill.ledger import Ledger
-from posemill.names import Stage
 from posemill.settings import Settings
-from posemill.specs import DetectSpec
 from posemill.storage import Store
 from workers.batch_work import BatchWork
 from workers.model_folders import ModelFolders

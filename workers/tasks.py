@@ -5,7 +5,7 @@ from collections.abc import Callable
 from celery import Celery
 from celery.signals import worker_shutting_down
 
-from posemill.names import Stage, task_name
+from posemill.contract.keys import Stage, task_name
 from workers.stage import StageWorker
 
 

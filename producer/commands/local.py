@@ -40,7 +40,7 @@ def up(detect_workers: int, generate_workers: int) -> None:
     import signal
     import threading
 
-    from posemill.names import Stage
+    from posemill.contract.keys import Stage
     from producer.here import FOLDER
     from producer.local_fleet import local_fleet
 
@@ -93,8 +93,8 @@ def health(stage: str, limit_seconds: float) -> None:
     """Exit 0 while this machine's workers of STAGE make progress; for container health checks."""
     import socket
 
+    from posemill.contract.keys import Stage
     from posemill.ledger import open_ledger
-    from posemill.names import Stage
     from producer.here import local_settings
     from producer.liveness import trouble
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from posemill.records import Plan
+    from posemill.contract.records import Plan
     from producer.rehearsal import Rehearsal
     from producer.runs import RunHandle
 

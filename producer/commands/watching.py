@@ -61,7 +61,7 @@ def runs(as_json: bool) -> None:
 @AS_JSON
 def failures(run_id: str, as_json: bool) -> None:
     """List what RUN refused, rejected or failed to make, and why."""
-    from posemill.records import RefusedRow, SourceResult
+    from posemill.contract.records import RefusedRow, SourceResult
     from producer.here import local_settings
     from producer.printing import print_json_line
     from producer.runs import open_handle
@@ -78,8 +78,8 @@ def failures(run_id: str, as_json: bool) -> None:
 
 
 def _show_all(settings: "Settings", *, as_json: bool) -> None:
+    from posemill.contract.keys import Stage
     from posemill.ledger import open_ledger
-    from posemill.names import Stage
     from producer.printing import print_json, print_table
 
     ledger = open_ledger(settings.redis_url.get_secret_value())

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from posemill.records import Run
+from posemill.contract.records import Run
 from producer.exports.options import Options
 from producer.exports.pictures import Made
 from producer.exports.published import PROVENANCE, published_json, published_name, published_run, sources_of

@@ -7,8 +7,8 @@ because a later shard's near-duplicates depend on the earlier ones.
 
 import msgspec
 
+from posemill.contract.identity import sha256
 from posemill.errors import BadInput, NotFound
-from posemill.identity import sha256
 from producer.exports.destinations import Destination
 from producer.exports.shards import (
     INDEXES,

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 from PIL import Image
 
-from posemill.identity import digest, sha256
+from posemill.contract.identity import digest, sha256
 from posemill.pictures import decode_picture, is_plain_png
 from posemill.settings import load_settings
 from posemill.shapes import Size, fitted

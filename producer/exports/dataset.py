@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from markupsafe import Markup
 
-from posemill.records import Run
+from posemill.contract.records import Run
 from posemill.storage import Store
 from producer.contact_sheet import control_word, write_contact_sheet
 from producer.exports.card import render_card

@@ -5,8 +5,8 @@ The same run and options give the same bytes; so do two runs of one recipe, but 
 
 from typing import Any
 
+from posemill.contract.records import ItemResult
 from posemill.errors import PermanentError
-from posemill.records import ItemResult
 from posemill.storage import Store
 from producer.exports.columns import Columns
 from producer.exports.committing import Commits

@@ -11,7 +11,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from posemill.identity import sha256
+from posemill.contract.identity import sha256
 from producer.exports.destinations import Destination
 from producer.exports.options import Form, Options
 from producer.exports.pictures import Made

@@ -5,12 +5,12 @@ import io
 import msgspec
 from PIL import Image
 
+from posemill.contract.identity import sha256
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import Run, Source, decode_rows
 from posemill.errors import BadInput
-from posemill.identity import sha256
-from posemill.names import RunKeys, Stage
 from posemill.perceptual import perceptual_hash
 from posemill.pictures import PictureError, decode_picture, is_black
-from posemill.records import Run, Source, decode_rows
 from posemill.storage import Store, get_unchanged
 from producer.exports.controls import Control, ControlImages, read_address
 from producer.exports.keeping import Kept

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import msgspec
 
+from posemill.contract.identity import sha256
 from posemill.errors import BadInput, NotFound
-from posemill.identity import sha256
 from posemill.storage import Store
 from producer.checking import Fault
 from producer.exports.columns import Columns

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from posemill.records import Run
+from posemill.contract.records import Run
 
 PROVENANCE = frozenset(  # columns: who made a sample, when, in how many tries, and where it lies in storage
     ("image_key", "control", "controls", "attempt", "worker", "finished_at", "seconds", "detect_seconds", "call_images")

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 
-from posemill.identity import sha256
+from posemill.contract.identity import sha256
 from producer.exports.options import Form, Options
 from producer.exports.shards import StoredFile
 

@@ -2,7 +2,7 @@
 
 from markupsafe import Markup
 
-from posemill.records import Run
+from posemill.contract.records import Run
 from producer.contact_sheet import Sheet, picture_environment, sampled
 from producer.exports.card import model_licence, models, settings_of
 from producer.exports.pages import script_digest

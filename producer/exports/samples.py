@@ -7,10 +7,10 @@ from typing import Any
 
 import msgspec
 
+from posemill.contract.identity import digest
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
 from posemill.errors import NotFound
-from posemill.identity import digest
-from posemill.names import RunKeys, Stage
-from posemill.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
 from posemill.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage import Store
 from producer.exports.keeping import Kept

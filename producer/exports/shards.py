@@ -4,7 +4,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from posemill.identity import sha256
+from posemill.contract.identity import sha256
 from producer.exports.options import Options
 from producer.exports.pictures import Made
 

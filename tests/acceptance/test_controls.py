@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from posemill.names import RunKeys, Stage
-from posemill.records import BatchRecord, Outcome, RunState, decode
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, Outcome, RunState, decode
 from posemill.settings import Settings
 from producer.checking import check
 from producer.exports.dataset import export_run

@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from posemill.names import RunKeys, Stage
-from posemill.records import BatchRecord, RunState, decode
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, RunState, decode
 from posemill.settings import Settings
 from posemill.storage import open_store
 from producer.cli import posemill

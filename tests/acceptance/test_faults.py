@@ -18,11 +18,11 @@ import pytest
 import redis
 
 from posemill.app import make_app
+from posemill.contract.keys import DISPATCHER, RunKeys, Stage, run_hash
+from posemill.contract.records import BatchRecord, Outcome, RunState, decode
 from posemill.dispatcher import Dispatcher
 from posemill.errors import RunFault
 from posemill.ledger import Ledger
-from posemill.names import DISPATCHER, RunKeys, Stage, run_hash
-from posemill.records import BatchRecord, Outcome, RunState, decode
 from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.supervisor import Supervisor

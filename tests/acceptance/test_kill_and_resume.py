@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import RunState
 from posemill.ledger import Ledger
-from posemill.names import RunKeys, Stage
-from posemill.records import RunState
 from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.supervisor import Supervisor

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from posemill.app import make_app, send_batches
+from posemill.contract.keys import RunKeys, Stage, queue_name
+from posemill.contract.records import BatchRecord, ItemResult, Outcome, decode
 from posemill.ledger import Ledger
-from posemill.names import RunKeys, Stage, queue_name
-from posemill.records import BatchRecord, ItemResult, Outcome, decode
 from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.supervisor import Supervisor

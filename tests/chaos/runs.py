@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from posemill.contract.keys import RunKeys, Stage
 from posemill.deaths import DeathReports
-from posemill.names import RunKeys, Stage
 from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.supervisor import Child, RestartPolicy, Supervisor

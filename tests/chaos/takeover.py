@@ -5,8 +5,8 @@ import signal
 import time
 from pathlib import Path
 
+from posemill.contract.keys import DISPATCHER, Stage, StageKeys, queue_name, run_hash
 from posemill.ledger import Ledger
-from posemill.names import DISPATCHER, Stage, StageKeys, queue_name, run_hash
 from posemill.settings import Settings
 from posemill.window import queue_length
 from producer.services import EmbeddedServices

@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from posemill.contract.identity import digest
+from posemill.contract.keys import Stage
+from posemill.contract.specs import DetectSpec, GenerateSpec
 from posemill.errors import BadInput
-from posemill.identity import digest
 from posemill.ledger import Ledger
 from posemill.logs import set_up_logging
-from posemill.names import Stage
 from posemill.poses import Person, Pose
 from posemill.settings import Settings
-from posemill.specs import DetectSpec, GenerateSpec
 from posemill.storage import Store
 from tests.chaos.tampering import tamper
 from workers.batch_work import BatchWork

@@ -11,10 +11,10 @@ from controlnet_aux import CannyDetector, HEDdetector, MidasDetector, MLSDdetect
 from controlnet_aux.util import ade_palette, resize_image
 from PIL import Image
 
+from posemill.contract.specs import DetectSpec
 from posemill.controls import DETECTORS
 from posemill.errors import RecipeError, RunFault
 from posemill.pictures import PictureError
-from posemill.specs import DetectSpec
 from tests import drawn_weights
 from workers.annotators import dwpose
 from workers.content import Content

@@ -23,11 +23,11 @@ from hypothesis.stateful import (
 )
 
 from posemill import dispatcher
+from posemill.contract.keys import Priority, Stage, StageKeys, queue_list, queue_name
+from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
 from posemill.dispatcher import Dispatcher
 from posemill.ledger import Claim, Ledger, OnDevice, Verdict
-from posemill.names import Priority, Stage, StageKeys, queue_list, queue_name
 from posemill.rebuild import rebuild
-from posemill.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
 from posemill.run_documents import read_record
 from posemill.run_states import retry
 from posemill.settings import Settings

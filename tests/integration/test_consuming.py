@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from posemill.contract.keys import Priority, Stage, queue_list, queue_name
 from posemill.ledger import History, Ledger
-from posemill.names import Priority, Stage, queue_list, queue_name
 from posemill.settings import Settings
 from posemill.storage import Store
 from producer.runs import RunHandle

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 from PIL import Image
 
-from posemill.identity import control_digest, sha256
-from posemill.names import RunKeys, Stage, control_key, pose_key
+from posemill.contract.identity import control_digest, sha256
+from posemill.contract.keys import RunKeys, Stage, control_key, pose_key
+from posemill.contract.records import Outcome, Rules, ShardHeader, Source, encode, encode_shard
+from posemill.contract.specs import DetectSpec
 from posemill.poses import Person, Pose
-from posemill.records import Outcome, Rules, ShardHeader, Source, encode, encode_shard
-from posemill.specs import DetectSpec
 from tests.planned import make_run
 from workers import content as content_module
 from workers.control_images import ControlImages

@@ -14,10 +14,10 @@ from controlnet_aux.open_pose import OpenposeDetector
 from controlnet_aux.util import resize_image
 from PIL import Image
 
+from posemill.contract.specs import DetectSpec
 from posemill.errors import RecipeError, RunFault
 from posemill.pictures import PictureError
 from posemill.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
-from posemill.specs import DetectSpec
 from tests.drawn_weights import write_openpose
 from workers import mapped_weights
 from workers.annotators import openpose, posing

@@ -8,11 +8,11 @@ import pytest
 from celery import Celery
 
 from posemill.app import make_app
+from posemill.contract.keys import Priority, RunKeys, Stage, StageKeys, queue_list, queue_name
+from posemill.contract.records import Outcome, RunState, encode
 from posemill.dispatcher import Dispatcher, PlanReader
 from posemill.ledger import Ledger
-from posemill.names import Priority, RunKeys, Stage, StageKeys, queue_list, queue_name
 from posemill.rebuild import rebuild
-from posemill.records import Outcome, RunState, encode
 from posemill.run_documents import read_state
 from posemill.settings import Settings
 from posemill.storage import Store

@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 from PIL import Image
 
-from posemill.identity import sha256
-from posemill.names import RunKeys, Stage
+from posemill.contract.identity import sha256
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import Item, Outcome, Run, ShardHeader, Slicing, Source, encode, encode_shard
+from posemill.contract.specs import GenerateSpec
 from posemill.perceptual import perceptual_hash
-from posemill.records import Item, Outcome, Run, ShardHeader, Slicing, Source, encode, encode_shard
 from posemill.settings import Settings
-from posemill.specs import GenerateSpec
 from posemill.storage import Store
 from tests.planned import make_run
 from workers.calls import Call, Pictures

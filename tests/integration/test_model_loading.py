@@ -16,8 +16,8 @@ from diffusers import (
 )
 from PIL import Image
 
+from posemill.contract.specs import ControlNetSpec, GenerateSpec, LoraSpec
 from posemill.errors import RunFault
-from posemill.specs import ControlNetSpec, GenerateSpec, LoraSpec
 from tests.single_file import write_single_file, write_single_sdxl_file
 from tests.tiny_model import write_tiny_controlnet, write_tiny_lora, write_tiny_sd2, write_tiny_sdxl, write_tiny_vae
 from workers.calls import Call

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from posemill.contract.specs import GenerateSpec
 from posemill.errors import OutOfMemory, RunFault
 from posemill.models import SchedulerName
 from posemill.settings import Settings
-from posemill.specs import GenerateSpec
 from workers.calls import Call
 from workers.compiling import compile_networks, filled
 from workers.model_loading import SCHEDULERS

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from posemill.contract.keys import RunKeys, Stage, queue_name
+from posemill.contract.records import Item, RunState, Source, decode_rows
 from posemill.errors import RecipeError, RowError, RunConflict
 from posemill.ledger import Ledger
-from posemill.names import RunKeys, Stage, queue_name
-from posemill.records import Item, RunState, Source, decode_rows
 from posemill.settings import Settings
 from posemill.storage import Store
 from posemill.window import queue_length

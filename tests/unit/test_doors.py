@@ -12,8 +12,8 @@ import pyarrow.parquet
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from posemill.contract.records import encode
 from posemill.errors import BadInput, PosemillError, RecipeError
-from posemill.records import encode
 from posemill.settings import Settings
 from producer.exports.columns import Columns
 from producer.exports.filters import parse_filter

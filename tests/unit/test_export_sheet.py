@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from PIL import Image
 
-from posemill.records import BatchRecord, Outcome, decode, encode
+from posemill.contract.records import BatchRecord, Outcome, decode, encode
 from producer.contact_sheet import Sheet
 from producer.exports.destinations import FolderDestination
 from producer.exports.exporting import Exporter

@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from posemill.contract.identity import sha256
 from posemill.errors import BadInput
-from posemill.identity import sha256
 from producer.exports import pictures
 from producer.exports.destinations import FolderDestination
 from producer.exports.exporting import Exporter

@@ -2,7 +2,7 @@
 
 import redis
 
-from posemill.specs import GenerateSpec
+from posemill.contract.specs import GenerateSpec
 from workers.fitting import FittingSizes
 
 SPEC = GenerateSpec(model="m", base="b", controlnet="c")

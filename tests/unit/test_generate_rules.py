@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from posemill.contract.records import Item, Outcome
+from posemill.contract.specs import GenerateSpec
 from posemill.errors import OutOfMemory
-from posemill.records import Item, Outcome
 from posemill.settings import Settings
-from posemill.specs import GenerateSpec
 from tests.planned import make_run
 from workers import generate
 from workers.generate import UNUSABLE, GenerateWork, Wanted, picture_of, unusable

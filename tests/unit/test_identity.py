@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posemill.identity import control_digest, derived_seed, digest, item_digest, picture_digest
-from posemill.specs import DetectSpec, GenerateSpec
+from posemill.contract.identity import control_digest, derived_seed, digest, item_digest, picture_digest
+from posemill.contract.specs import DetectSpec, GenerateSpec
 
 DETECT = DetectSpec(detector="openpose")
 GENERATE = GenerateSpec(model="m", base="b", controlnet="c")

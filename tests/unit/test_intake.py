@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from posemill.identity import sha256
-from posemill.names import source_key
+from posemill.contract.identity import sha256
+from posemill.contract.keys import source_key
 from producer.intake import Intake
 from producer.rows import Candidate, Row
 from tests.small_pictures import picture

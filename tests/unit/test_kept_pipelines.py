@@ -2,7 +2,7 @@
 
 from weakref import WeakSet
 
-from posemill.specs import GenerateSpec
+from posemill.contract.specs import GenerateSpec
 from workers.kept_pipelines import KeptPipelines
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from posemill.names import Stage
+from posemill.contract.keys import Stage
 from producer.liveness import SILENT_SECONDS, trouble
 
 NOW = 1000.0

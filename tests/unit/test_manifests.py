@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from posemill.contract.records import RefusedRow, encode
 from posemill.errors import PosemillError, RecipeError
-from posemill.records import RefusedRow, encode
 from producer.manifests import LIMIT_LINE_BYTES, ManifestRow, read_manifest
 
 

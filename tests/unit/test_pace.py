@@ -2,9 +2,9 @@
 
 import pytest
 
-from posemill.names import Stage
+from posemill.contract.keys import Stage
+from posemill.contract.records import RunState
 from posemill.progress import Snapshot, StageCounts
-from posemill.records import RunState
 from producer.pace import LEAST_SECONDS, WINDOW_SECONDS, rate, remaining_seconds
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from posemill.contract.identity import sha256
+from posemill.contract.keys import RunKeys
+from posemill.contract.records import StoredObject
 from posemill.errors import RecipeError, RowError, TransientError
-from posemill.identity import sha256
-from posemill.names import RunKeys
-from posemill.records import StoredObject
 from posemill.settings import Settings
 from producer import submission
 from producer.recipe import parse_recipe

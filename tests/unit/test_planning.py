@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from posemill.contract.keys import Stage
+from posemill.contract.records import Run, Source, encode_shard
 from posemill.errors import RowError
-from posemill.names import Stage
-from posemill.records import Run, Source, encode_shard
 from producer.planning import Expander, Planner, Shard, slicing
 from producer.recipe import parse_recipe
 from producer.sources import Candidate, Row

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from posemill.records import Item
-from posemill.specs import GenerateSpec
+from posemill.contract.records import Item
+from posemill.contract.specs import GenerateSpec
 from workers.pngs import encode_png, image_texts, to_image
 from workers.webps import encode_webp
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posemill.names import Stage
-from posemill.records import BatchRecord, Run, decode, encode
+from posemill.contract.keys import Stage
+from posemill.contract.records import BatchRecord, Run, decode, encode
 from producer.exports.columns import FROM_RECORDS
 from producer.exports.destinations import FolderDestination
 from producer.exports.exporting import Exporter

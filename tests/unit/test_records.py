@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posemill.names import RunKeys, Stage, batch_of
-from posemill.records import (
+from posemill.contract.keys import RunKeys, Stage, batch_of
+from posemill.contract.records import (
     BatchRecord,
     Item,
     ItemResult,

@@ -7,9 +7,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from posemill.contract.keys import RunKeys
+from posemill.contract.records import Item, Plan, RefusedRow, decode, decode_lines, decode_rows
 from posemill.errors import RecipeError, RowError
-from posemill.names import RunKeys
-from posemill.records import Item, Plan, RefusedRow, decode, decode_lines, decode_rows
 from posemill.settings import Settings
 from posemill.storage import ObjectInfo
 from producer import rehearsal, submission

@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
+from posemill.contract.specs import GenerateSpec
 from posemill.shapes import fitted
-from posemill.specs import GenerateSpec
 from workers.sizes import picture_size
 
 

@@ -2,7 +2,7 @@
 
 from PIL import Image
 
-from posemill.specs import DetectSpec
+from posemill.contract.specs import DetectSpec
 from workers.annotators.posing import control_size
 from workers.detectors import Detector, EachPicture
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from posemill.specs import DetectSpec
+from posemill.contract.specs import DetectSpec
 from workers.annotators.weights import load_weights, required_weights
 from workers.detectors import EachPicture
 

@@ -2,7 +2,7 @@
 
 from controlnet_aux import CannyDetector
 
-from posemill.specs import DetectSpec
+from posemill.contract.specs import DetectSpec
 from workers.annotators.calling import called_with
 from workers.detectors import Detector
 

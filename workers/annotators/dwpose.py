@@ -10,9 +10,9 @@ from controlnet_aux.util import HWC3, resize_image
 from numpy.typing import NDArray
 from PIL import Image
 
+from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
 from posemill.poses import Keypoint, Keypoints, Person, Pose
-from posemill.specs import DetectSpec
 from workers.annotators.posing import PoseDetector
 from workers.annotators.weights import CANNOT_LOAD, weights_file
 from workers.detectors import Detector

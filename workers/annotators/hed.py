@@ -2,7 +2,7 @@
 
 from controlnet_aux import HEDdetector
 
-from posemill.specs import DetectSpec
+from posemill.contract.specs import DetectSpec
 from workers.annotators.calling import called_with, load_annotator
 from workers.detectors import Detector
 

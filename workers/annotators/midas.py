@@ -4,7 +4,7 @@ from typing import Any
 
 from controlnet_aux import MidasDetector
 
-from posemill.specs import DetectSpec
+from posemill.contract.specs import DetectSpec
 from workers.annotators.calling import called_with, load_annotator
 from workers.detectors import Detector
 

@@ -17,10 +17,10 @@ from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 from PIL import Image
 
+from posemill.contract.specs import DetectSpec
 from posemill.controls import CARD_WEIGHTS
 from posemill.errors import RecipeError, RunFault
 from posemill.poses import Keypoints, Person, Pose
-from posemill.specs import DetectSpec
 from workers.annotators.posing import PoseDetector
 from workers.annotators.weights import CANNOT_LOAD, required_weights
 from workers.body_network import BatchedBody, Reading, quick_dtype, total_score

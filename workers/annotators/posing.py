@@ -12,10 +12,10 @@ from controlnet_aux.open_pose.body import Keypoint as LibraryKeypoint
 from controlnet_aux.util import HWC3
 from PIL import Image
 
+from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput
 from posemill.pictures import is_black
 from posemill.poses import Keypoint, Keypoints, Person, Pose
-from posemill.specs import DetectSpec
 from workers.content import Content
 from workers.detectors import Detection, each_alone
 

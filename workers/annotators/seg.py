@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from transformers import AutoImageProcessor, UperNetForSemanticSegmentation
 
+from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
-from posemill.specs import DetectSpec
 from workers.annotators.posing import control_size
 from workers.annotators.weights import CANNOT_LOAD, required_weights
 from workers.detectors import Detector, EachPicture

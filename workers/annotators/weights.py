@@ -7,9 +7,9 @@ from typing import TypeVar
 
 from huggingface_hub import hf_hub_download
 
+from posemill.contract.specs import DetectSpec
 from posemill.controls import CARD_WEIGHTS
 from posemill.errors import RunFault
-from posemill.specs import DetectSpec
 
 T = TypeVar("T")
 CANNOT_LOAD = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)

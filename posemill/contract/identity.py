@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from posemill.specs import DetectSpec, GenerateSpec
+from posemill.contract.specs import DetectSpec, GenerateSpec
 
 DRAWING = 1  # raise when the drawing of poses changes, so that old control images are not taken for new ones
 _canonical = msgspec.json.Encoder(order="deterministic")

@@ -6,9 +6,9 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from posemill.contract.keys import Stage
+from posemill.contract.specs import DetectSpec, GenerateSpec
 from posemill.errors import UnreadableRecord
-from posemill.names import Stage
-from posemill.specs import DetectSpec, GenerateSpec
 
 T = TypeVar("T")
 
