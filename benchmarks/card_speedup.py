@@ -11,8 +11,8 @@ from PIL import Image
 
 from benchmarks.figure import Figure, alternate, median_ratio
 from benchmarks.photographs import composed, square
+from posemill.catalogue.models import MODELS, local_path
 from posemill.contract.keys import Stage
-from posemill.models import MODELS, local_path
 from producer.local_fleet import local_fleet
 from producer.submission import submit
 from workers.annotators.openpose import load_openpose_thin

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from posemill.controls import DETECTORS, KINDS, unheeded
+from posemill.catalogue.detectors import DETECTORS, KINDS, unheeded
 
 QUEUE = r"^[A-Za-z0-9._-]{1,100}$"
 

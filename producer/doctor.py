@@ -8,9 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from posemill.catalogue.models import MODELS, local_path
 from posemill.last_words import last_words
 from posemill.ledger import Ledger, open_ledger
-from posemill.models import MODELS, local_path
 from posemill.processor import computes_in_bfloat16
 from posemill.redis_safety import is_persistent, redis_troubles
 from posemill.settings import Settings

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from posemill.catalogue.models import MODELS
 from posemill.contract.identity import derived_seed, item_digest, picture_digest
 from posemill.contract.keys import Stage
 from posemill.contract.records import Item, Plan, RefusedRow, Run, ShardHeader, Slicing, Source
 from posemill.errors import RowError
-from posemill.models import MODELS
 from producer.intake import Taken
 from producer.prompts import combinations, fillings, parse_template
 from producer.recent import Recent

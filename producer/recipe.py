@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from posemill.catalogue.models import MODELS, SchedulerName
 from posemill.errors import RecipeError
-from posemill.models import MODELS, SchedulerName
 from producer.control_recipe import (
     QUEUE,
     ControlRecipe,

@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 from posemill import __version__
+from posemill.catalogue.detectors import DETECTORS, DetectorRow
+from posemill.catalogue.models import EMBEDDED, MODELS, SD15_CONTROLNETS, NamedModel, SchedulerName
+from posemill.catalogue.pairing import local_base, local_controlnet, mismatch
 from posemill.contract.identity import digest
 from posemill.contract.keys import Stage, queue_name
 from posemill.contract.records import Rules, Run
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
-from posemill.controls import DETECTORS, DetectorRow
 from posemill.errors import BadInput, RecipeError
-from posemill.models import EMBEDDED, MODELS, SD15_CONTROLNETS, NamedModel, SchedulerName
-from posemill.pairing import local_base, local_controlnet, mismatch
 from producer.control_recipe import ControlRecipe, DetectorSettings, Part, require_heeded
 from producer.planning import slicing
 from producer.recipe import GenerateRecipe, LoraRecipe, Recipe

@@ -5,9 +5,9 @@ import logging
 import re
 from pathlib import Path
 
+from posemill.catalogue.models import EMBEDDED, local_path
+from posemill.catalogue.pairing import SINGLE_FILE
 from posemill.errors import RecipeError
-from posemill.models import EMBEDDED, local_path
-from posemill.pairing import SINGLE_FILE
 
 log = logging.getLogger(__name__)
 

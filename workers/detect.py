@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
+from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.identity import control_digest, sha256
 from posemill.contract.keys import Stage
 from posemill.contract.records import BatchRecord, ControlResult, Outcome, Rules, Run, Source, SourceResult
 from posemill.contract.specs import DetectSpec
-from posemill.controls import DETECTORS
 from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault
 from posemill.settings import Settings
 from posemill.storage import Store, get_unchanged

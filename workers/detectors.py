@@ -1,4 +1,4 @@
-"""What a detector is, and how a name in a recipe becomes one. The table of names is `posemill/controls.py`."""
+"""What a detector is, and how a name in a recipe becomes one. The table of names is `posemill/catalogue/detectors.py`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from typing import Protocol, TypeVar
 import msgspec
 from PIL import Image
 
+from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.specs import DetectSpec
-from posemill.controls import DETECTORS
 from posemill.errors import BadInput, RecipeError, RunFault
 from posemill.poses import Pose
 from workers.content import Content

@@ -8,9 +8,9 @@ from pathlib import Path, PurePosixPath
 
 import msgspec
 
+from posemill.catalogue.models import EMBEDDED, local_path
 from posemill.contract.specs import DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import RecipeError, RunFault
-from posemill.models import EMBEDDED, local_path
 
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", re.ASCII)
 

@@ -12,10 +12,10 @@ import diffusers
 import torch
 from diffusers import AutoModel, AutoPipelineForText2Image, ControlNetModel, DiffusionPipeline, MultiControlNetModel
 
+from posemill.catalogue.models import SchedulerName
+from posemill.catalogue.pairing import SINGLE_FILE, mismatch
 from posemill.contract.specs import ControlNetSpec, GenerateSpec, LoraSpec
 from posemill.errors import RunFault
-from posemill.models import SchedulerName
-from posemill.pairing import SINGLE_FILE, mismatch
 
 log = logging.getLogger(__name__)
 

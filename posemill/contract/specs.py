@@ -11,7 +11,7 @@ import msgspec
 class DetectSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How a source image becomes a control image; part of the control image's identity."""
 
-    detector: str  # a name in posemill/controls.py
+    detector: str  # a name in posemill/catalogue/detectors.py
     weights: str | None = None  # hub id or local folder; None: the detector's own
     revision: str | None = None  # commit or content digest of the weights
     include_hand: bool = False

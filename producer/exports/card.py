@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import yaml
 
+from posemill.catalogue.models import MODELS
 from posemill.contract.records import Run
-from posemill.models import MODELS
 from producer.exports.columns import Kind
 from producer.exports.options import Form, Options
 from producer.exports.pages import environment

@@ -179,7 +179,7 @@ class Training:
         from diffusers import AutoencoderTiny, ControlNetModel, DDPMScheduler, UNet2DConditionModel
         from transformers import CLIPTextModel, CLIPTokenizer
 
-        from posemill.models import MODELS, local_path
+        from posemill.catalogue.models import MODELS, local_path
 
         torch.manual_seed(0)
         base = local_path(MODELS["embedded"].base)

@@ -10,9 +10,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from posemill.catalogue.models import MODELS
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, ItemResult, Outcome, RefusedRow, RunState, SourceResult, decode
-from posemill.models import MODELS
 from posemill.settings import Settings
 from posemill.storage import Store, open_store
 from producer.checking import check

@@ -11,8 +11,8 @@ from controlnet_aux import CannyDetector, HEDdetector, MidasDetector, MLSDdetect
 from controlnet_aux.util import ade_palette, resize_image
 from PIL import Image
 
+from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.specs import DetectSpec
-from posemill.controls import DETECTORS
 from posemill.errors import RecipeError, RunFault
 from posemill.pictures import PictureError
 from tests import drawn_weights

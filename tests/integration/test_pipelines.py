@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
+from posemill.catalogue.models import SchedulerName
 from posemill.contract.specs import GenerateSpec
 from posemill.errors import OutOfMemory, RunFault
-from posemill.models import SchedulerName
 from posemill.settings import Settings
 from workers.calls import Call
 from workers.compiling import compile_networks, filled

@@ -2,12 +2,12 @@
 
 import pytest
 
+from posemill.catalogue.detectors import DETECTORS, KINDS, OWN_SETTINGS
+from posemill.catalogue.models import MODELS
 from posemill.contract.identity import control_digest, picture_digest
 from posemill.contract.records import Run, Source, decode, encode
 from posemill.contract.specs import ControlNetSpec, DetectSpec, LoraSpec
-from posemill.controls import DETECTORS, KINDS, OWN_SETTINGS
 from posemill.errors import RecipeError, RowError
-from posemill.models import MODELS
 from producer import resolving
 from producer.planning import Expander
 from producer.recipe import parse_recipe

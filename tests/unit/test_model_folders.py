@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from posemill.catalogue.models import local_path
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import RecipeError, RunFault
-from posemill.models import local_path
 from workers.model_folders import ModelFolders
 
 WAYS_OUT = ["other", "models/../other", "models/link", "models/mine/../../other", "models/holds_link", "models/deep",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from posemill.models import MODELS, SchedulerName, local_path
+from posemill.catalogue.models import MODELS, SchedulerName, local_path
 
 
 def test_sd15_openpose_is_the_model_card_s_own_example() -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from posemill.catalogue.pairing import local_base, local_controlnet, mismatch
 from posemill.errors import RecipeError
-from posemill.pairing import local_base, local_controlnet, mismatch
 from posemill.settings import Settings
 from producer.rehearsal import rehearse
 from tests.small_pictures import picture

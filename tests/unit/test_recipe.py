@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posemill.catalogue.models import MODELS
 from posemill.errors import RecipeError
-from posemill.models import MODELS
 from producer.recipe import SECTIONS, Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.yaml_values import read_yaml
 

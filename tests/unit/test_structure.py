@@ -14,8 +14,8 @@ import pytest
 
 import producer
 from posemill.app import make_app, send_batches
+from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.keys import Stage, queue_name, task_name
-from posemill.controls import DETECTORS
 from posemill.settings import Settings
 from producer.cli import posemill
 from workers.tasks import declare_task

@@ -17,8 +17,8 @@ from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 from PIL import Image
 
+from posemill.catalogue.detectors import CARD_WEIGHTS
 from posemill.contract.specs import DetectSpec
-from posemill.controls import CARD_WEIGHTS
 from posemill.errors import RecipeError, RunFault
 from posemill.poses import Keypoints, Person, Pose
 from workers.annotators.posing import PoseDetector

@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from huggingface_hub import hf_hub_download
 
+from posemill.catalogue.detectors import CARD_WEIGHTS
 from posemill.contract.specs import DetectSpec
-from posemill.controls import CARD_WEIGHTS
 from posemill.errors import RunFault
 
 T = TypeVar("T")
@@ -32,7 +32,7 @@ def load_weights(load: Callable[[str, str], T], source: str, name: str, revision
 
 def required_weights(spec: DetectSpec) -> str:
     """The hub id or folder of a detector's weights; `load_detector` takes the table's where none are given."""
-    assert spec.weights is not None, f"{spec.detector} has no weights in posemill/controls.py"
+    assert spec.weights is not None, f"{spec.detector} has no weights in posemill/catalogue/detectors.py"
     return spec.weights
 
 

@@ -105,7 +105,7 @@ def local_path(model: str) -> str:
     """
     if not model.startswith(EMBEDDED):
         return model
-    shipped = Path(__file__).resolve().parents[1] / "workers" / "weights"
+    shipped = Path(__file__).resolve().parents[2] / "workers" / "weights"
     name = PurePosixPath(model.removeprefix(EMBEDDED))
     if name.is_absolute() or not name.parts or ".." in name.parts or "\0" in str(name):
         raise RecipeError(f"{model!r} names no model that is shipped with posemill; give a folder by its path")
