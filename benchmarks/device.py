@@ -22,7 +22,7 @@ from posemill.ledger import Ledger
 from posemill.logs import set_up_logging
 from posemill.poses import Person, Pose
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from workers.batch_work import BatchWork
 from workers.calls import Call, Pictures
 from workers.consuming import consume

@@ -14,7 +14,7 @@ from benchmarks.photographs import composed
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage
 from posemill.settings import Settings
-from posemill.storage import Store, open_store
+from posemill.storage.store import Store, open_store
 from producer.exports.destinations import FolderDestination
 from producer.exports.exporting import Exporter
 from producer.exports.options import Form, Options

@@ -20,9 +20,9 @@ from posemill.contract.keys import Priority, Stage, queue_list, queue_name, task
 from posemill.contract.records import Outcome
 from posemill.dispatcher import Dispatcher
 from posemill.ledger import Ledger, open_ledger
-from posemill.run_documents import read_plan
 from posemill.settings import Settings
-from posemill.storage import open_store
+from posemill.storage.run_documents import read_plan
+from posemill.storage.store import open_store
 from posemill.window import queue_length
 from producer.services import EmbeddedServices
 

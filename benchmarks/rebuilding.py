@@ -15,7 +15,7 @@ from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Item, ItemResult, Outcome, Source, SourceResult, decode_rows, encode
 from posemill.rebuild import rebuild
 from posemill.settings import Settings
-from posemill.storage import Store, split_s3_uri
+from posemill.storage.store import Store, split_s3_uri
 from producer.runs import RunHandle
 from producer.services import EmbeddedServices
 from producer.streaming import in_order

@@ -21,10 +21,10 @@ from posemill.errors import PosemillError, TransientError, in_words
 from posemill.ledger import Ledger
 from posemill.progress import Snapshot
 from posemill.rebuild import rebuild
-from posemill.run_documents import read_run, read_shard
 from posemill.run_states import finish_retry, pause_for_fault
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.run_documents import read_run, read_shard
+from posemill.storage.store import Store
 from posemill.window import Window, take
 
 log = logging.getLogger(__name__)

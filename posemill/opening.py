@@ -3,7 +3,7 @@
 from posemill.ledger import Ledger, open_ledger
 from posemill.redis_safety import require_safe_redis
 from posemill.settings import Settings
-from posemill.storage import S3Store, open_store, require_conditional_writes
+from posemill.storage.store import S3Store, open_store, require_conditional_writes
 
 
 def open_services(settings: Settings) -> tuple[S3Store, Ledger]:

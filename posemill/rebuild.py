@@ -5,8 +5,8 @@ from posemill.contract.records import BatchRecord, Outcome, Plan, Run, decode
 from posemill.errors import UnreadableRecord
 from posemill.ledger import Ledger
 from posemill.progress import StageProgress
-from posemill.run_documents import read_plan, read_run, read_state, unreadable
-from posemill.storage import Store, get_many
+from posemill.storage.run_documents import read_plan, read_run, read_state, unreadable
+from posemill.storage.store import Store, get_many
 
 
 def rebuild(store: Store, ledger: Ledger, run_id: str) -> None:

@@ -7,8 +7,8 @@ from posemill.contract.records import BatchRecord, Outcome, RunState, StateChang
 from posemill.errors import PosemillError
 from posemill.ledger import Ledger
 from posemill.rebuild import flagged_records, read_progress, rebuild
-from posemill.run_documents import read_document, read_plan, read_run, read_state
-from posemill.storage import Store
+from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
+from posemill.storage.store import Store
 
 log = logging.getLogger(__name__)
 

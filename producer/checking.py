@@ -9,8 +9,8 @@ from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import BatchRecord, Item, Outcome, Plan, Run, Source, StoredObject, decode_rows
 from posemill.errors import NotFound, UnreadableRecord
-from posemill.run_documents import read_document, read_plan, read_run, read_shard
-from posemill.storage import Store
+from posemill.storage.run_documents import read_document, read_plan, read_run, read_shard
+from posemill.storage.store import Store
 
 THREADS = 16
 

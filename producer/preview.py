@@ -16,8 +16,8 @@ from posemill.pictures import SUFFIXES as PICTURES
 from posemill.pictures import PictureError, decode_picture
 from posemill.preview import MADE, RUN, SOURCES, PreviewControl
 from posemill.settings import Settings, load_settings
-from posemill.storage import Store, open_store
-from posemill.web import fetch
+from posemill.storage.store import Store, open_store
+from posemill.storage.urls import fetch
 from producer.lettering import counted
 from producer.recipe import parse_recipe, read_recipe, recipe_folder
 from producer.resolving import resolve

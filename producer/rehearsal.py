@@ -11,7 +11,7 @@ from posemill.contract.keys import Stage
 from posemill.contract.records import Item, RefusedRow, Run, SkippedFiles, Source
 from posemill.errors import RowError
 from posemill.settings import Settings, load_settings
-from posemill.storage import Store, open_store
+from posemill.storage.store import Store, open_store
 from producer.intake import Intake
 from producer.nothing_stored import NothingStored
 from producer.planning import Expander, Planner, plan_rows

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from posemill.errors import BadInput, RowError
-from posemill.web import require_allowed
+from posemill.storage.urls import require_allowed
 from producer.column_names import SOURCE_COLUMNS
 from producer.manifest_row import ManifestRow
 from producer.plain_values import UNPRINTABLE

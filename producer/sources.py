@@ -11,7 +11,7 @@ from posemill.errors import BadInput, RecipeError, RowError
 from posemill.pictures import SUFFIXES as PICTURES
 from posemill.poses import Pose, PoseFormatError, checked_openpose_json, json_in, to_openpose_json
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from producer.manifests import SUFFIXES, read_manifest
 from producer.rows import Candidate, Row, checked_row, expanded
 from producer.scanning import OTHER_NAME, Matching, SkippedTally, Wanted, walk, why_passed_over

@@ -16,9 +16,9 @@ from posemill.errors import RecipeError, RowError, RunConflict
 from posemill.ledger import Ledger, open_ledger
 from posemill.rebuild import rebuild
 from posemill.redis_safety import require_safe_redis
-from posemill.run_documents import read_run
 from posemill.settings import Settings, load_settings
-from posemill.storage import Store, open_store, require_conditional_writes
+from posemill.storage.run_documents import read_run
+from posemill.storage.store import Store, open_store, require_conditional_writes
 from producer.intake import Intake
 from producer.nothing_stored import NothingStored
 from producer.planning import SHARD_ROWS, Expander, Planner, Shard, plan_rows

@@ -12,7 +12,7 @@ from posemill.contract.keys import Stage
 from posemill.deaths import DeathReports
 from posemill.ledger import Ledger, open_ledger
 from posemill.settings import Settings
-from posemill.storage import Store, open_store
+from posemill.storage.store import Store, open_store
 from posemill.supervisor import Supervisor
 from producer.local_fleet import worker_children
 from producer.services import EmbeddedServices

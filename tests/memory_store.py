@@ -6,11 +6,11 @@ from pathlib import Path
 from posemill.contract.identity import sha256
 from posemill.contract.records import StoredObject
 from posemill.errors import NotFound
-from posemill.storage import ObjectInfo
+from posemill.storage.store import ObjectInfo
 
 
 class MemoryStore:
-    """Keeps every promise of `posemill.storage.Store` in one process."""
+    """Keeps every promise of `posemill.storage.store.Store` in one process."""
 
     url = "memory://"
 

@@ -21,7 +21,7 @@ from posemill.contract.records import (
 from posemill.contract.specs import DetectSpec, GenerateSpec
 from posemill.ledger import Ledger
 from posemill.progress import StageProgress
-from posemill.storage import Store
+from posemill.storage.store import Store
 
 SLICING = {
     Stage.DETECT: Slicing(batch_size=2, shard_size=4),

@@ -32,7 +32,7 @@ from posemill.contract.specs import DetectSpec, GenerateSpec
 from posemill.errors import NotFound
 from posemill.perceptual import perceptual_hash
 from posemill.poses import Person, Pose, to_openpose_json
-from posemill.storage import ObjectInfo
+from posemill.storage.store import ObjectInfo
 
 RUN_ID = "synthetic"
 VARIANTS = 64  # different images, control images and poses

@@ -7,9 +7,9 @@ from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, ItemResult, Run, SourceResult
 from posemill.errors import NotFound, PosemillError
 from posemill.ledger import Ledger
-from posemill.run_documents import read_document
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.run_documents import read_document
+from posemill.storage.store import Store
 from workers.slices import Slices
 
 ROW = TypeVar("ROW")

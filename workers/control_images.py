@@ -7,7 +7,7 @@ from PIL import Image
 
 from posemill.contract.records import Item, SourceResult, StoredObject
 from posemill.pictures import decode_picture
-from posemill.storage import Store, get_unchanged
+from posemill.storage.store import Store, get_unchanged
 from workers.detect import read_source
 
 Named = tuple[str, Image.Image]

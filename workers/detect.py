@@ -14,8 +14,8 @@ from posemill.contract.records import BatchRecord, ControlResult, Outcome, Rules
 from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault
 from posemill.settings import Settings
-from posemill.storage import Store, get_unchanged
-from posemill.web import fetch
+from posemill.storage.store import Store, get_unchanged
+from posemill.storage.urls import fetch
 from workers.content import Content
 from workers.control_store import ControlStore, Known
 from workers.detectors import Detection, Detector, reject_reason

@@ -21,7 +21,7 @@ from posemill.perceptual import perceptual_hash
 from posemill.pictures import is_black
 from posemill.settings import Settings
 from posemill.shapes import fitted
-from posemill.storage import Store
+from posemill.storage.store import Store
 from workers.calls import Call, Pictures, Pipeline
 from workers.control_images import ControlImages
 from workers.fitting import FittingSizes

@@ -22,7 +22,7 @@ from posemill.errors import PermanentError, RunFault, TransientError, in_words
 from posemill.ledger import Ledger, open_ledger
 from posemill.logs import set_up_logging
 from posemill.settings import Settings
-from posemill.storage import open_store
+from posemill.storage.store import open_store
 from workers.batch_work import BatchWork, MakeWork, Results, read_set_aside
 from workers.slices import Slices
 

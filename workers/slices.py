@@ -8,8 +8,8 @@ from typing import TypeVar
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Item, Outcome, Run, Source, SourceResult, decode_rows
 from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
-from posemill.run_documents import read_document, read_run, read_shard, unreadable
-from posemill.storage import Store
+from posemill.storage.run_documents import read_document, read_run, read_shard, unreadable
+from posemill.storage.store import Store
 
 T = TypeVar("T")
 KEPT_SHARDS = 8

@@ -19,10 +19,10 @@ from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Outcome, Run, encode
 from posemill.errors import LeaseLost, PermanentError, RunFault, in_words
 from posemill.ledger import Claim, History, Ledger, OnDevice, Verdict
-from posemill.run_documents import read_document, read_record
 from posemill.run_states import pause_for_fault
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.run_documents import read_document, read_record
+from posemill.storage.store import Store
 from workers.attempts import (
     Draining,
     HandBack,

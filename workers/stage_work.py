@@ -6,7 +6,7 @@ from posemill.contract.keys import Stage
 from posemill.contract.specs import DetectSpec
 from posemill.ledger import Ledger
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from workers.batch_work import BatchWork
 from workers.model_folders import ModelFolders
 from workers.slices import Slices

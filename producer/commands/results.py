@@ -21,7 +21,7 @@ def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> No
         raise click.UsageError("name a RUN, or an export with --export DEST")
     import msgspec
 
-    from posemill.storage import open_store
+    from posemill.storage.store import open_store
     from producer.checking import check as check_run
     from producer.here import local_settings
     from producer.printing import print_json
@@ -43,7 +43,7 @@ def _check_export(dest: str, run_id: str | None, *, as_json: bool) -> int:
     """Prove an export; gives the exit status."""
     import msgspec
 
-    from posemill.storage import open_store
+    from posemill.storage.store import open_store
     from producer.exports.destinations import open_destination
     from producer.exports.proof import check_export
     from producer.here import local_settings
@@ -101,7 +101,7 @@ def export(
 
     Ends with 1 when done items had to be refused: their pictures are not what the records say.
     """
-    from posemill.storage import open_store
+    from posemill.storage.store import open_store
     from producer.exports.dataset import export_run
     from producer.exports.options import Form, ImageFormat, Options
     from producer.here import local_settings

@@ -42,7 +42,7 @@ def status(run_id: str | None, watch: bool, as_json: bool) -> None:
 def runs(as_json: bool) -> None:
     """List all runs in storage."""
     from posemill.ledger import open_ledger
-    from posemill.storage import open_store
+    from posemill.storage.store import open_store
     from producer.here import local_settings
     from producer.printing import print_json, print_table
     from producer.runs import run_ids

@@ -11,8 +11,8 @@ from posemill.contract.identity import digest, sha256
 from posemill.pictures import decode_picture, is_plain_png
 from posemill.settings import load_settings
 from posemill.shapes import Size, fitted
-from posemill.storage import Store, get_unchanged
-from posemill.web import fetch
+from posemill.storage.store import Store, get_unchanged
+from posemill.storage.urls import fetch
 from producer.exports.keeping import Kept
 from producer.exports.samples import Sample
 

@@ -7,7 +7,7 @@ import msgspec
 from markupsafe import Markup
 
 from posemill.contract.records import Run
-from posemill.storage import Store
+from posemill.storage.store import Store
 from producer.contact_sheet import control_word, write_contact_sheet
 from producer.exports.card import render_card
 from producer.exports.destinations import Destination, open_destination

@@ -9,7 +9,7 @@ from shutil import copyfile
 from typing import Protocol
 
 from posemill.errors import BadInput, NotFound, PosemillError, TransientError
-from posemill.storage import Store, open_store
+from posemill.storage.store import Store, open_store
 
 PARTIAL = ".partial"  # ends the names of files that are not whole
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)

@@ -7,7 +7,7 @@ from typing import Any
 
 from posemill.contract.records import ItemResult
 from posemill.errors import PermanentError
-from posemill.storage import Store
+from posemill.storage.store import Store
 from producer.exports.columns import Columns
 from producer.exports.committing import Commits
 from producer.exports.destinations import Destination

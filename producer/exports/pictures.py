@@ -11,7 +11,7 @@ from posemill.contract.records import Run, Source, decode_rows
 from posemill.errors import BadInput
 from posemill.perceptual import perceptual_hash
 from posemill.pictures import PictureError, decode_picture, is_black
-from posemill.storage import Store, get_unchanged
+from posemill.storage.store import Store, get_unchanged
 from producer.exports.controls import Control, ControlImages, read_address
 from producer.exports.keeping import Kept
 from producer.exports.keypoints import PlacedPose, placed

@@ -9,7 +9,7 @@ import msgspec
 
 from posemill.contract.identity import sha256
 from posemill.errors import BadInput, NotFound
-from posemill.storage import Store
+from posemill.storage.store import Store
 from producer.checking import Fault
 from producer.exports.columns import Columns
 from producer.exports.destinations import Destination

@@ -11,8 +11,8 @@ from posemill.contract.identity import digest
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
 from posemill.errors import NotFound
-from posemill.run_documents import read_document, read_plan, read_run, read_state
-from posemill.storage import Store
+from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
+from posemill.storage.store import Store
 from producer.exports.keeping import Kept
 from producer.streaming import in_order
 

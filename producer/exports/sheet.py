@@ -11,7 +11,7 @@ from posemill.contract.records import ItemResult, Outcome, Run
 from posemill.errors import PosemillError
 from posemill.pictures import decode_picture
 from posemill.poses import Pose, from_openpose_json
-from posemill.storage import Store
+from posemill.storage.store import Store
 from producer.contact_sheet import Sheet, SheetControl, SheetImage, SheetLine, SheetRow, UnusedSource, UnusedSources
 from producer.exports.controls import ControlImages, control_name, read_address
 from producer.exports.exporting import Onlooker

@@ -15,7 +15,7 @@ from PIL import Image
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, RunState, decode
 from posemill.settings import Settings
-from posemill.storage import open_store
+from posemill.storage.store import open_store
 from producer.cli import posemill
 from producer.exports.options import Form
 from producer.runs import RunHandle

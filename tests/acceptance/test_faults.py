@@ -24,7 +24,7 @@ from posemill.dispatcher import Dispatcher
 from posemill.errors import RunFault
 from posemill.ledger import Ledger
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from posemill.supervisor import Supervisor
 from producer.checking import check
 from producer.runs import RunHandle
@@ -212,7 +212,7 @@ def test_workers_on_a_full_disk_complete_a_run(settings: Settings, start: Start,
 
 KILLED_HALFWAY = """
 import json, os, signal, sys
-from posemill.storage import S3Store
+from posemill.storage.store import S3Store
 from producer.submission import submit
 
 whole, shards = S3Store.put_if_absent, []

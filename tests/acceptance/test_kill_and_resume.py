@@ -12,7 +12,7 @@ from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import RunState
 from posemill.ledger import Ledger
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from posemill.supervisor import Supervisor
 from producer.checking import check
 from producer.submission import submit

@@ -15,7 +15,7 @@ from posemill.contract.keys import RunKeys, Stage, queue_name
 from posemill.contract.records import BatchRecord, ItemResult, Outcome, decode
 from posemill.ledger import Ledger
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from posemill.supervisor import Supervisor
 from producer.checking import check
 from producer.runs import RunHandle

@@ -14,7 +14,7 @@ from posemill.catalogue.models import MODELS
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, ItemResult, Outcome, RefusedRow, RunState, SourceResult, decode
 from posemill.settings import Settings
-from posemill.storage import Store, open_store
+from posemill.storage.store import Store, open_store
 from producer.checking import check
 from producer.cli import posemill
 from producer.exports.dataset import export_run

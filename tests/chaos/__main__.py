@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from posemill.settings import Settings
-from posemill.storage import open_store
+from posemill.storage.store import open_store
 from posemill.supervisor import Supervisor
 from producer.services import EmbeddedServices
 from producer.submission import submit

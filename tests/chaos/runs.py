@@ -8,7 +8,7 @@ from typing import Any
 from posemill.contract.keys import RunKeys, Stage
 from posemill.deaths import DeathReports
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from posemill.supervisor import Child, RestartPolicy, Supervisor
 from producer.checking import check
 from tests.small_pictures import picture

@@ -28,9 +28,9 @@ from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState
 from posemill.dispatcher import Dispatcher
 from posemill.ledger import Claim, Ledger, OnDevice, Verdict
 from posemill.rebuild import rebuild
-from posemill.run_documents import read_record
 from posemill.run_states import retry
 from posemill.settings import Settings
+from posemill.storage.run_documents import read_record
 from tests.memory_store import MemoryStore
 from tests.planned import plan_run
 from workers.stage import write_record

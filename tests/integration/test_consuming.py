@@ -12,7 +12,7 @@ import pytest
 from posemill.contract.keys import Priority, Stage, queue_list, queue_name
 from posemill.ledger import History, Ledger
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from producer.runs import RunHandle
 from producer.submission import submit
 from tests.chaos.runs import recipe, write_sources

@@ -13,9 +13,9 @@ from posemill.contract.records import Outcome, RunState, encode
 from posemill.dispatcher import Dispatcher, PlanReader
 from posemill.ledger import Ledger
 from posemill.rebuild import rebuild
-from posemill.run_documents import read_state
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.run_documents import read_state
+from posemill.storage.store import Store
 from posemill.window import queue_length
 from tests.conftest import wait_until
 from tests.planned import make_run, open_in_ledger, plan_run, write_records

@@ -14,7 +14,7 @@ from posemill.contract.records import Item, Outcome, Run, ShardHeader, Slicing, 
 from posemill.contract.specs import GenerateSpec
 from posemill.perceptual import perceptual_hash
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from tests.planned import make_run
 from workers.calls import Call, Pictures
 from workers.control_images import ControlImages

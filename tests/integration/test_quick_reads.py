@@ -5,11 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from posemill import quick_reads
 from posemill.errors import NotFound, RunFault, TransientError
-from posemill.quick_reads import MOST_FAILURES
 from posemill.settings import Settings
-from posemill.storage import S3Store, open_store
+from posemill.storage import obstore_reads as quick_reads
+from posemill.storage.obstore_reads import MOST_FAILURES
+from posemill.storage.store import S3Store, open_store
 from producer.services import EmbeddedServices
 from tests.chaos.proxy import Fault, FaultProxy
 

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from posemill.errors import PosemillError, ServiceError
-from posemill.storage import open_store
+from posemill.storage.store import open_store
 from producer import embedded_servers
 from producer.here import local_settings
 from producer.services import EmbeddedServices

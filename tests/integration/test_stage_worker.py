@@ -11,9 +11,9 @@ from posemill.contract.keys import RunKeys, Stage, StageKeys
 from posemill.contract.records import BatchRecord, Outcome, Run, RunState, SourceResult, decode, encode
 from posemill.errors import BadInput, LeaseLost, PosemillError, RunFault, TransientError
 from posemill.ledger import History, Ledger, OnDevice
-from posemill.run_documents import read_state
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.run_documents import read_state
+from posemill.storage.store import Store
 from tests.chaos.faults import fill
 from tests.conftest import wait_until
 from tests.planned import plan_run, write_records

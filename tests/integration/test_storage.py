@@ -8,7 +8,7 @@ import pytest
 from posemill.contract.records import StoredObject
 from posemill.errors import BadInput, NotFound, RunFault, ServiceError, TransientError
 from posemill.settings import Settings
-from posemill.storage import Store, open_store, require_conditional_writes, split_s3_uri
+from posemill.storage.store import Store, open_store, require_conditional_writes, split_s3_uri
 from producer.services import EmbeddedServices
 
 

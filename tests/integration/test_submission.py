@@ -12,7 +12,7 @@ from posemill.contract.records import Item, RunState, Source, decode_rows
 from posemill.errors import RecipeError, RowError, RunConflict
 from posemill.ledger import Ledger
 from posemill.settings import Settings
-from posemill.storage import Store
+from posemill.storage.store import Store
 from posemill.window import queue_length
 from producer.runs import open_handle
 from producer.submission import submit

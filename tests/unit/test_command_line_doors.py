@@ -18,7 +18,7 @@ from posemill.app import make_app
 from posemill.errors import PosemillError, RunFault, ServiceError
 from posemill.last_words import last_words
 from posemill.settings import Settings, load_settings
-from posemill.storage import open_store
+from posemill.storage.store import open_store
 from producer import cli
 from producer.doctor import examine
 from tests.another_user import as_another_user, needs_root

@@ -11,7 +11,7 @@ from posemill.contract.keys import RunKeys
 from posemill.contract.records import Item, Plan, RefusedRow, decode, decode_lines, decode_rows
 from posemill.errors import RecipeError, RowError
 from posemill.settings import Settings
-from posemill.storage import ObjectInfo
+from posemill.storage.store import ObjectInfo
 from producer import rehearsal, submission
 from producer.intake import Intake
 from producer.planning import Expander, Planner

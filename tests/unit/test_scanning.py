@@ -11,7 +11,7 @@ from PIL import Image
 from posemill.errors import RecipeError
 from posemill.pictures import FORMATS, SUFFIXES
 from posemill.settings import Settings
-from posemill.storage import ObjectInfo
+from posemill.storage.store import ObjectInfo
 from producer.scanning import SkippedTally, matches
 from producer.sources import find_rows
 

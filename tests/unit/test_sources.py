@@ -8,7 +8,7 @@ import pytest
 
 from posemill.errors import RecipeError
 from posemill.settings import Settings
-from posemill.storage import ObjectInfo
+from posemill.storage.store import ObjectInfo
 from producer.scanning import SkippedTally
 from producer.sources import Row, find_rows
 

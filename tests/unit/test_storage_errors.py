@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from posemill.errors import RunFault
-from posemill.storage import open_store
+from posemill.storage.store import open_store
 
 XML = b"<Error><Code>NotImplemented</Code><Message>A header implies what is not implemented</Message></Error>"
 

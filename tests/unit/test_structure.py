@@ -26,10 +26,10 @@ PACKAGES = ("posemill", "producer", "workers")
 ONLY_IMPORTERS = {
     "celery": {"posemill/app.py", "posemill/dispatcher.py", "workers/tasks.py"},
     "kombu": {"posemill/app.py"},
-    "boto3": {"posemill/storage.py"},
-    "botocore": {"posemill/storage.py", "posemill/storage_errors.py"},
-    "obstore": {"posemill/quick_reads.py"},
-    "urllib3": {"posemill/web.py"},
+    "boto3": {"posemill/storage/store.py"},
+    "botocore": {"posemill/storage/store.py", "posemill/storage/s3_errors.py"},
+    "obstore": {"posemill/storage/obstore_reads.py"},
+    "urllib3": {"posemill/storage/urls.py"},
     "diffusers": {"workers/model_loading.py"},
     "pydantic_settings": {"posemill/settings.py"},
 }

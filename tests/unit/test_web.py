@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posemill import web
 from posemill.errors import NotFound, PosemillError, TransientError
-from posemill.public_addresses import is_public
-from posemill.web import UrlError, fetch, read_url, require_allowed
+from posemill.storage import urls as web
+from posemill.storage.public_addresses import is_public
+from posemill.storage.urls import UrlError, fetch, read_url, require_allowed
 from producer.server_certificates import CERTIFICATE, KEY, write_certificates
 from tests.conftest import wait_until
 

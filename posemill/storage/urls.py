@@ -21,7 +21,7 @@ from urllib3.response import BaseHTTPResponse
 from urllib3.util import parse_url
 
 from posemill.errors import BadInput, NotFound, TransientError
-from posemill.public_addresses import is_public
+from posemill.storage.public_addresses import is_public
 
 REDIRECTS = 5
 TIMEOUT_SECONDS = 20.0  # without a byte

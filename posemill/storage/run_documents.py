@@ -5,7 +5,7 @@ from typing import TypeVar
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Plan, Run, RunState, ShardHeader, StateChange, decode, decode_header
 from posemill.errors import NotFound, RunConflict, UnreadableRecord
-from posemill.storage import Store
+from posemill.storage.store import Store
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 from posemill.contract.identity import sha256
 from posemill.contract.records import StoredObject
 from posemill.errors import BadInput, ChangedObject, NotFound, ServiceError, TransientError
-from posemill.quick_reads import QuickReads, open_quick_reads
-from posemill.storage_errors import NoSuchBucket, PreconditionFailed, WriteConflict, in_a_line, translated, unusable
+from posemill.storage.obstore_reads import QuickReads, open_quick_reads
+from posemill.storage.s3_errors import NoSuchBucket, PreconditionFailed, WriteConflict, in_a_line, translated, unusable
 
 CONFLICT_RETRIES = 8  # of a conditional write that meets another one in flight
 
