@@ -15,15 +15,15 @@ from pathlib import Path
 
 from benchmarks.figure import Figure, alternate, median_ratio, seconds_of
 from benchmarks.submitting import Submitted, submitted_apart, write_manifest
-from posemill.app import make_app
 from posemill.contract.keys import Priority, Stage, queue_list, queue_name, task_name
 from posemill.contract.records import Outcome
-from posemill.dispatcher import Dispatcher
-from posemill.ledger import Ledger, open_ledger
+from posemill.queue.celery_app import make_app
+from posemill.queue.dispatcher import Dispatcher
+from posemill.queue.ledger import Ledger, open_ledger
+from posemill.queue.window import queue_length
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_plan
 from posemill.storage.store import open_store
-from posemill.window import queue_length
 from producer.services import EmbeddedServices
 
 ROWS, FEWER_ROWS, FEWEST_ROWS = 1_000_000, 100_000, 100

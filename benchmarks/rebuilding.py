@@ -13,7 +13,7 @@ from benchmarks.figure import Figure, alternate, median_ratio
 from benchmarks.submitting import recipe_of, write_manifest
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Item, ItemResult, Outcome, Source, SourceResult, decode_rows, encode
-from posemill.rebuild import rebuild
+from posemill.queue.rebuild import rebuild
 from posemill.settings import Settings
 from posemill.storage.store import Store, split_s3_uri
 from producer.runs import RunHandle

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from posemill.contract.keys import Stage
-from posemill.deaths import DeathReports
 from posemill.own_modules import module_command
+from posemill.queue.death_reports import DeathReports
 from posemill.settings import Settings, load_settings
 from posemill.supervisor import Child, Supervisor
 from producer.sealed_environment import sealed

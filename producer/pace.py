@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from posemill.contract.keys import Stage
-from posemill.progress import Snapshot
+from posemill.queue.progress import Snapshot
 
 WINDOW_SECONDS = 60.0  # the past that counts
 LEAST_SECONDS = 1.5  # a rate over less is a guess

@@ -20,10 +20,10 @@ from posemill.contract.records import (
     decode_lines,
 )
 from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
-from posemill.ledger import ENDED, Ledger, open_ledger
-from posemill.progress import Snapshot
-from posemill.rebuild import flagged_records, read_progress, rebuild
-from posemill.run_states import finish_retry, retry, write_state
+from posemill.queue.ledger import ENDED, Ledger, open_ledger
+from posemill.queue.progress import Snapshot
+from posemill.queue.rebuild import flagged_records, read_progress, rebuild
+from posemill.queue.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
 from posemill.storage.store import Store, open_store

@@ -7,15 +7,15 @@ from typing import Any, cast
 
 import msgspec
 
-from posemill.app import make_app
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys
 from posemill.contract.records import Plan, RefusedRow, Run, encode, encode_shard
-from posemill.dispatcher import Dispatcher
 from posemill.errors import RecipeError, RowError, RunConflict
-from posemill.ledger import Ledger, open_ledger
-from posemill.rebuild import rebuild
-from posemill.redis_safety import require_safe_redis
+from posemill.queue.celery_app import make_app
+from posemill.queue.dispatcher import Dispatcher
+from posemill.queue.ledger import Ledger, open_ledger
+from posemill.queue.rebuild import rebuild
+from posemill.queue.redis_safety import require_safe_redis
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_run
 from posemill.storage.store import Store, open_store, require_conditional_writes

@@ -9,8 +9,8 @@ from secrets import token_hex
 import pytest
 
 from posemill.contract.keys import Stage
-from posemill.deaths import DeathReports
-from posemill.ledger import Ledger, open_ledger
+from posemill.queue.death_reports import DeathReports
+from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store, open_store
 from posemill.supervisor import Supervisor

@@ -19,8 +19,8 @@ from posemill.contract.records import (
     encode_shard,
 )
 from posemill.contract.specs import DetectSpec, GenerateSpec
-from posemill.ledger import Ledger
-from posemill.progress import StageProgress
+from posemill.queue.ledger import Ledger
+from posemill.queue.progress import StageProgress
 from posemill.storage.store import Store
 
 SLICING = {

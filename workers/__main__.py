@@ -6,11 +6,11 @@ import os
 import sys
 
 from posemill.contract.keys import Stage
-from posemill.deaths import DeathReports
 from posemill.last_words import WRONG_USAGE, last_words
 from posemill.logs import set_up_logging
-from posemill.opening import open_services
 from posemill.own_modules import module_command
+from posemill.queue.death_reports import DeathReports
+from posemill.queue.opening import open_services
 from posemill.settings import load_settings
 from posemill.supervisor import Child, Supervisor
 

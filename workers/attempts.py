@@ -10,7 +10,7 @@ import msgspec
 import redis
 
 from posemill.errors import LeaseLost, RunFault, TransientError, in_words
-from posemill.ledger import History
+from posemill.queue.ledger import History
 from posemill.settings import Settings
 
 FIRST_DELAY_SECONDS = 1.0  # before a second attempt; doubles with each further one

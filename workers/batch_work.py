@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, ItemResult, Run, SourceResult
 from posemill.errors import NotFound, PosemillError
-from posemill.ledger import Ledger
+from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_document
 from posemill.storage.store import Store

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 
-from posemill.app import make_app
 from posemill.contract.keys import Stage, queue_name
-from posemill.dispatcher import Dispatcher
 from posemill.errors import ServiceError
-from posemill.opening import open_services
+from posemill.queue.celery_app import make_app
+from posemill.queue.dispatcher import Dispatcher
+from posemill.queue.opening import open_services
+from posemill.queue.window import queue_length
 from posemill.settings import Settings, worker_id
-from posemill.window import queue_length
 from workers.batch_work import MakeWork
 from workers.heartbeat import Heartbeat
 from workers.leases import LeaseKeeper

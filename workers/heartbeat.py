@@ -7,9 +7,9 @@ import time
 import redis
 
 from posemill.contract.keys import Stage
-from posemill.ledger import Ledger
+from posemill.queue.ledger import Ledger
+from posemill.queue.window import queue_length
 from posemill.settings import worker_id
-from posemill.window import queue_length
 from workers.leases import LeaseKeeper
 from workers.stage import StageWorker
 

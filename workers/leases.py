@@ -9,7 +9,7 @@ import redis
 
 from posemill.contract.keys import Stage
 from posemill.errors import LeaseLost
-from posemill.ledger import Ledger
+from posemill.queue.ledger import Ledger
 
 log = logging.getLogger(__name__)
 

@@ -19,8 +19,8 @@ from posemill.contract.keys import Stage
 from posemill.contract.records import BatchRecord, Run
 from posemill.die_with_parent import ask_to_die_with_parent
 from posemill.errors import PermanentError, RunFault, TransientError, in_words
-from posemill.ledger import Ledger, open_ledger
 from posemill.logs import set_up_logging
+from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings
 from posemill.storage.store import open_store
 from workers.batch_work import BatchWork, MakeWork, Results, read_set_aside

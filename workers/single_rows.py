@@ -7,7 +7,7 @@ from typing import Any
 
 from posemill.contract.records import BatchRecord, Run
 from posemill.errors import PermanentError, TransientError, in_words
-from posemill.ledger import History, Ledger
+from posemill.queue.ledger import History, Ledger
 from posemill.settings import Settings
 from workers.attempts import gave_up, is_device_lost, is_of_no_row, is_out_of_delays
 from workers.batch_work import BatchWork, Results

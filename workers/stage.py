@@ -18,8 +18,8 @@ import redis
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Outcome, Run, encode
 from posemill.errors import LeaseLost, PermanentError, RunFault, in_words
-from posemill.ledger import Claim, History, Ledger, OnDevice, Verdict
-from posemill.run_states import pause_for_fault
+from posemill.queue.ledger import Claim, History, Ledger, OnDevice, Verdict
+from posemill.queue.run_states import pause_for_fault
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_document, read_record
 from posemill.storage.store import Store

@@ -4,7 +4,7 @@ from typing import Any
 
 from posemill.contract.keys import Stage
 from posemill.contract.specs import DetectSpec
-from posemill.ledger import Ledger
+from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from workers.batch_work import BatchWork

@@ -94,7 +94,7 @@ def health(stage: str, limit_seconds: float) -> None:
     import socket
 
     from posemill.contract.keys import Stage
-    from posemill.ledger import open_ledger
+    from posemill.queue.ledger import open_ledger
     from producer.here import local_settings
     from producer.liveness import trouble
 

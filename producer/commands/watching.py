@@ -41,7 +41,7 @@ def status(run_id: str | None, watch: bool, as_json: bool) -> None:
 @AS_JSON
 def runs(as_json: bool) -> None:
     """List all runs in storage."""
-    from posemill.ledger import open_ledger
+    from posemill.queue.ledger import open_ledger
     from posemill.storage.store import open_store
     from producer.here import local_settings
     from producer.printing import print_json, print_table
@@ -79,7 +79,7 @@ def failures(run_id: str, as_json: bool) -> None:
 
 def _show_all(settings: "Settings", *, as_json: bool) -> None:
     from posemill.contract.keys import Stage
-    from posemill.ledger import open_ledger
+    from posemill.queue.ledger import open_ledger
     from producer.printing import print_json, print_table
 
     ledger = open_ledger(settings.redis_url.get_secret_value())

@@ -17,12 +17,12 @@ from typing import Any
 import pytest
 import redis
 
-from posemill.app import make_app
 from posemill.contract.keys import DISPATCHER, RunKeys, Stage, run_hash
 from posemill.contract.records import BatchRecord, Outcome, RunState, decode
-from posemill.dispatcher import Dispatcher
 from posemill.errors import RunFault
-from posemill.ledger import Ledger
+from posemill.queue.celery_app import make_app
+from posemill.queue.dispatcher import Dispatcher
+from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from posemill.supervisor import Supervisor

@@ -10,7 +10,7 @@ import pytest
 
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import RunState
-from posemill.ledger import Ledger
+from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from posemill.supervisor import Supervisor

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from posemill.app import make_app, send_batches
 from posemill.contract.keys import RunKeys, Stage, queue_name
 from posemill.contract.records import BatchRecord, ItemResult, Outcome, decode
-from posemill.ledger import Ledger
+from posemill.queue.celery_app import make_app, send_batches
+from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from posemill.supervisor import Supervisor

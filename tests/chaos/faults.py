@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import redis
 
-from posemill.app import make_app, send_batches
 from posemill.contract.keys import Priority, Stage, queue_list, queue_name
 from posemill.contract.records import RunState
 from posemill.errors import PosemillError
-from posemill.ledger import Ledger
+from posemill.queue.celery_app import make_app, send_batches
+from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.supervisor import Supervisor
 from producer.runs import RunHandle

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from posemill.contract.keys import RunKeys, Stage
-from posemill.deaths import DeathReports
+from posemill.queue.death_reports import DeathReports
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from posemill.supervisor import Child, RestartPolicy, Supervisor

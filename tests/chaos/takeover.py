@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 
 from posemill.contract.keys import DISPATCHER, Stage, StageKeys, queue_name, run_hash
-from posemill.ledger import Ledger
+from posemill.queue.ledger import Ledger
+from posemill.queue.window import queue_length
 from posemill.settings import Settings
-from posemill.window import queue_length
 from producer.services import EmbeddedServices
 from producer.submission import submit
 from tests.chaos.runs import chaos_workers, recipe, write_sources

@@ -8,9 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import posemill.dispatcher
+import posemill.queue.dispatcher
 import workers.stage
-from posemill.ledger import Ledger
+from posemill.queue.ledger import Ledger
 
 
 class Moment(StrEnum):
@@ -28,7 +28,7 @@ def tamper(environment: Mapping[str, str], stage: str) -> None:
     if moment := environment.get("CHAOS_DIE_AT"):
         die_once(Moment(moment), Path(environment["CHAOS_DIED"]) / stage)
     if seconds := environment.get("CHAOS_LOCK_SECONDS"):  # until a dead dispatcher is replaced
-        posemill.dispatcher.LOCK_SECONDS = int(seconds)
+        posemill.queue.dispatcher.LOCK_SECONDS = int(seconds)
 
 
 def shift_clock(seconds: float) -> None:

@@ -22,13 +22,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from posemill import dispatcher
 from posemill.contract.keys import Priority, Stage, StageKeys, queue_list, queue_name
 from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
-from posemill.dispatcher import Dispatcher
-from posemill.ledger import Claim, Ledger, OnDevice, Verdict
-from posemill.rebuild import rebuild
-from posemill.run_states import retry
+from posemill.queue import dispatcher
+from posemill.queue.dispatcher import Dispatcher
+from posemill.queue.ledger import Claim, Ledger, OnDevice, Verdict
+from posemill.queue.rebuild import rebuild
+from posemill.queue.run_states import retry
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_record
 from tests.memory_store import MemoryStore

@@ -22,7 +22,7 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.credentials import EnvProvider
 
 from posemill.contract.keys import Stage
-from posemill.ledger import Ledger, open_ledger
+from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings
 from posemill.supervisor import Child, Supervisor
 from producer.embedded_servers import packaged_binary, remove_sockets

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from posemill.contract.keys import Priority, Stage, queue_list, queue_name
-from posemill.ledger import History, Ledger
+from posemill.queue.ledger import History, Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from producer.runs import RunHandle

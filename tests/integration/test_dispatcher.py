@@ -7,16 +7,16 @@ import msgspec
 import pytest
 from celery import Celery
 
-from posemill.app import make_app
 from posemill.contract.keys import Priority, RunKeys, Stage, StageKeys, queue_list, queue_name
 from posemill.contract.records import Outcome, RunState, encode
-from posemill.dispatcher import Dispatcher, PlanReader
-from posemill.ledger import Ledger
-from posemill.rebuild import rebuild
+from posemill.queue.celery_app import make_app
+from posemill.queue.dispatcher import Dispatcher, PlanReader
+from posemill.queue.ledger import Ledger
+from posemill.queue.rebuild import rebuild
+from posemill.queue.window import queue_length
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_state
 from posemill.storage.store import Store
-from posemill.window import queue_length
 from tests.conftest import wait_until
 from tests.planned import make_run, open_in_ledger, plan_run, write_records
 

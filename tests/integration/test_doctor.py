@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from posemill.errors import ServiceError
-from posemill.ledger import Ledger
-from posemill.redis_safety import require_safe_redis
+from posemill.queue.ledger import Ledger
+from posemill.queue.redis_safety import require_safe_redis
 from posemill.settings import Settings, load_settings
 from producer.doctor import Finding, examine
 

@@ -5,9 +5,9 @@ import pytest
 from posemill.contract.keys import RUNS, Stage
 from posemill.contract.records import Outcome, Plan, RunState
 from posemill.errors import ServiceError
-from posemill.ledger import History, Ledger, OnDevice, Verdict
-from posemill.progress import StageProgress
-from posemill.redis_safety import require_safe_redis
+from posemill.queue.ledger import History, Ledger, OnDevice, Verdict
+from posemill.queue.progress import StageProgress
+from posemill.queue.redis_safety import require_safe_redis
 from tests.conftest import wait_until
 from tests.planned import open_in_ledger
 

@@ -10,7 +10,7 @@ import workers.single_rows
 from posemill.contract.keys import RunKeys, Stage, StageKeys
 from posemill.contract.records import BatchRecord, Outcome, Run, RunState, SourceResult, decode, encode
 from posemill.errors import BadInput, LeaseLost, PosemillError, RunFault, TransientError
-from posemill.ledger import History, Ledger, OnDevice
+from posemill.queue.ledger import History, Ledger, OnDevice
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_state
 from posemill.storage.store import Store

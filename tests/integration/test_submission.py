@@ -10,10 +10,10 @@ import pytest
 from posemill.contract.keys import RunKeys, Stage, queue_name
 from posemill.contract.records import Item, RunState, Source, decode_rows
 from posemill.errors import RecipeError, RowError, RunConflict
-from posemill.ledger import Ledger
+from posemill.queue.ledger import Ledger
+from posemill.queue.window import queue_length
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from posemill.window import queue_length
 from producer.runs import open_handle
 from producer.submission import submit
 

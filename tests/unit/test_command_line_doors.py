@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
-from posemill.app import make_app
 from posemill.errors import PosemillError, RunFault, ServiceError
 from posemill.last_words import last_words
+from posemill.queue.celery_app import make_app
 from posemill.settings import Settings, load_settings
 from posemill.storage.store import open_store
 from producer import cli

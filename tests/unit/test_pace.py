@@ -4,7 +4,7 @@ import pytest
 
 from posemill.contract.keys import Stage
 from posemill.contract.records import RunState
-from posemill.progress import Snapshot, StageCounts
+from posemill.queue.progress import Snapshot, StageCounts
 from producer.pace import LEAST_SECONDS, WINDOW_SECONDS, rate, remaining_seconds
 
 

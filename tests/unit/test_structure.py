@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import producer
-from posemill.app import make_app, send_batches
 from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.keys import Stage, queue_name, task_name
+from posemill.queue.celery_app import make_app, send_batches
 from posemill.settings import Settings
 from producer.cli import posemill
 from workers.tasks import declare_task
@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("posemill", "producer", "workers")
 
 ONLY_IMPORTERS = {
-    "celery": {"posemill/app.py", "posemill/dispatcher.py", "workers/tasks.py"},
-    "kombu": {"posemill/app.py"},
+    "celery": {"posemill/queue/celery_app.py", "posemill/queue/dispatcher.py", "workers/tasks.py"},
+    "kombu": {"posemill/queue/celery_app.py"},
     "boto3": {"posemill/storage/store.py"},
     "botocore": {"posemill/storage/store.py", "posemill/storage/s3_errors.py"},
     "obstore": {"posemill/storage/obstore_reads.py"},

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posemill.window import take
+from posemill.queue.window import take
 
 
 def even(batch: int) -> bool:

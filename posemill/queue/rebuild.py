@@ -3,8 +3,8 @@
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import BatchRecord, Outcome, Plan, Run, decode
 from posemill.errors import UnreadableRecord
-from posemill.ledger import Ledger
-from posemill.progress import StageProgress
+from posemill.queue.ledger import Ledger
+from posemill.queue.progress import StageProgress
 from posemill.storage.run_documents import read_plan, read_run, read_state, unreadable
 from posemill.storage.store import Store, get_many
 

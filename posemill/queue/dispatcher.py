@@ -13,19 +13,19 @@ from uuid import uuid4
 import redis
 from celery import Celery
 
-from posemill.app import SEND_ERRORS, send_batches
 from posemill.contract import keys as names
 from posemill.contract.keys import Priority, RunKeys, Stage
 from posemill.contract.records import Run, RunState, ShardHeader
 from posemill.errors import PosemillError, TransientError, in_words
-from posemill.ledger import Ledger
-from posemill.progress import Snapshot
-from posemill.rebuild import rebuild
-from posemill.run_states import finish_retry, pause_for_fault
+from posemill.queue.celery_app import SEND_ERRORS, send_batches
+from posemill.queue.ledger import Ledger
+from posemill.queue.progress import Snapshot
+from posemill.queue.rebuild import rebuild
+from posemill.queue.run_states import finish_retry, pause_for_fault
+from posemill.queue.window import Window, take
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_run, read_shard
 from posemill.storage.store import Store
-from posemill.window import Window, take
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import redis
 
 from posemill.contract import keys as names
 from posemill.contract.keys import Priority, Stage, StageKeys, queue_list
-from posemill.ledger import Ledger
+from posemill.queue.ledger import Ledger
 
 
 class Window:

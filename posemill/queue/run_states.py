@@ -5,8 +5,8 @@ import logging
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import BatchRecord, Outcome, RunState, StateChange, encode
 from posemill.errors import PosemillError
-from posemill.ledger import Ledger
-from posemill.rebuild import flagged_records, read_progress, rebuild
+from posemill.queue.ledger import Ledger
+from posemill.queue.rebuild import flagged_records, read_progress, rebuild
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage.store import Store
 

@@ -7,7 +7,7 @@ import threading
 import redis
 
 from posemill.errors import PosemillError
-from posemill.ledger import Ledger, open_ledger
+from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings, worker_id
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Storage and Redis, opened together and refused where they could lose or repeat work."""
 
-from posemill.ledger import Ledger, open_ledger
-from posemill.redis_safety import require_safe_redis
+from posemill.queue.ledger import Ledger, open_ledger
+from posemill.queue.redis_safety import require_safe_redis
 from posemill.settings import Settings
 from posemill.storage.store import S3Store, open_store, require_conditional_writes
 

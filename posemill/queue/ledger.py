@@ -1,7 +1,7 @@
 """Which batches of a run are done, leased or pending: counters, bitmaps and small sets in Redis.
 
-Everything here can be lost: posemill/rebuild.py makes it again from storage. What must be decided at one moment is
-a Lua script (posemill/lua), and the clock is Redis's own.
+Everything here can be lost: posemill/queue/rebuild.py makes it again from storage. What must be decided at one moment is
+a Lua script (posemill/queue/lua), and the clock is Redis's own.
 """
 
 import json
@@ -18,7 +18,7 @@ from posemill.contract import keys as names
 from posemill.contract.keys import Stage, StageKeys
 from posemill.contract.records import Outcome, Plan, RunState
 from posemill.errors import ServiceError
-from posemill.progress import Snapshot, StageProgress, stage_counts
+from posemill.queue.progress import Snapshot, StageProgress, stage_counts
 
 PACE_SAMPLES = 240  # kept for the remaining time
 ENDED = (RunState.COMPLETE, RunState.CANCELLED)  # the dispatcher looks after all others
@@ -74,7 +74,7 @@ class Ledger:
 
     def __init__(self, client: "redis.Redis[str]") -> None:  # type: ignore[type-arg]
         self.redis = client
-        folder = resources.files("posemill") / "lua"
+        folder = resources.files("posemill.queue") / "lua"
         self._scripts = {
             name: client.register_script((folder / f"{name}.lua").read_text())
             for name in ("claim", "renew", "commit", "release", "death", "row_death", "complete", "pause", "expire")
