@@ -7,7 +7,7 @@ import torch
 from benchmarks.figure import Figure
 from benchmarks.photographs import composed, real
 from posemill.contract.specs import DetectSpec
-from posemill.poses import Person, Pose
+from posemill.pictures.poses import Person, Pose
 from workers.annotators.openpose import load_openpose_thin
 
 COMPOSED = 100

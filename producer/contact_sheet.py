@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment
 from PIL import Image
 
-from posemill.poses import Pose
+from posemill.pictures.poses import Pose
 from producer.exports.pages import environment, script_digest
 from producer.lettering import counted
 from producer.sampling import even_places

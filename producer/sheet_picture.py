@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image, ImageChops, ImageDraw
 
-from posemill.poses import Pose
+from posemill.pictures.poses import Pose
 from producer.lettering import font_for, wrapped
 from producer.skeletons import draw_pose
 from producer.thumbnails import thumbnail

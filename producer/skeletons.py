@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 from PIL import Image, ImageDraw
 
-from posemill.poses import Keypoints, Pose
+from posemill.pictures.poses import Keypoints, Pose
 
 Place = tuple[float, float]
 Limb = tuple[Place, Place, str]  # from, to, colour

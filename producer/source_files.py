@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from posemill.errors import BadInput
-from posemill.pictures import FORMATS, HEADER_BYTES, picture_format
+from posemill.pictures.decoding import FORMATS, HEADER_BYTES, picture_format
 
 LIMIT_BYTES = 200_000_000  # of one picture
 LIMIT_POSES_BYTES = 2_000_000_000  # of one file of poses: COCO's own have a quarter of a gigabyte

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import msgspec
 
-from posemill.coco import poses_from_coco
 from posemill.errors import BadInput, RecipeError, RowError
-from posemill.pictures import SUFFIXES as PICTURES
-from posemill.poses import Pose, PoseFormatError, checked_openpose_json, json_in, to_openpose_json
+from posemill.pictures.coco import poses_from_coco
+from posemill.pictures.decoding import SUFFIXES as PICTURES
+from posemill.pictures.poses import Pose, PoseFormatError, checked_openpose_json, json_in, to_openpose_json
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from producer.manifests import SUFFIXES, read_manifest

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from posemill.errors import BadInput
-from posemill.pictures import PictureError, decode_picture
+from posemill.pictures.decoding import PictureError, decode_picture
 
 WIDEST = 2.0  # width to height; what is wider is fitted into a frame of this shape
 

@@ -30,8 +30,8 @@ from posemill.contract.records import (
 )
 from posemill.contract.specs import DetectSpec, GenerateSpec
 from posemill.errors import NotFound
-from posemill.perceptual import perceptual_hash
-from posemill.poses import Person, Pose, to_openpose_json
+from posemill.pictures.hashes import perceptual_hash
+from posemill.pictures.poses import Person, Pose, to_openpose_json
 from posemill.storage.store import ObjectInfo
 
 RUN_ID = "synthetic"

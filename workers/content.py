@@ -4,8 +4,8 @@ from functools import cached_property
 
 from PIL import Image
 
-from posemill.pictures import decode_picture
-from posemill.size_limits import LIMIT_PIXELS
+from posemill.pictures.decoding import decode_picture
+from posemill.pictures.size_limits import LIMIT_PIXELS
 
 
 class Content:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from PIL import Image
 
 from posemill.contract.records import Item, SourceResult, StoredObject
-from posemill.pictures import decode_picture
+from posemill.pictures.decoding import decode_picture
 from posemill.storage.store import Store, get_unchanged
 from workers.detect import read_source
 

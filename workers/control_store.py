@@ -5,7 +5,7 @@ import msgspec
 from posemill.contract.keys import control_key, pose_key
 from posemill.contract.records import StoredObject
 from posemill.errors import NotFound
-from posemill.poses import Pose, from_openpose_json, to_openpose_json
+from posemill.pictures.poses import Pose, from_openpose_json, to_openpose_json
 from posemill.storage.store import Store
 from workers.detectors import Detection
 from workers.pngs import encode_png

@@ -17,10 +17,10 @@ from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Item, ItemResult, Outcome, Run, SourceResult
 from posemill.contract.specs import GenerateSpec
 from posemill.errors import BadInput, NotFound, OutOfMemory, PosemillError
-from posemill.perceptual import perceptual_hash
-from posemill.pictures import is_black
+from posemill.pictures.decoding import is_black
+from posemill.pictures.hashes import perceptual_hash
+from posemill.pictures.shapes import fitted
 from posemill.settings import Settings
-from posemill.shapes import fitted
 from posemill.storage.store import Store
 from workers.calls import Call, Pictures, Pipeline
 from workers.control_images import ControlImages

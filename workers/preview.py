@@ -11,7 +11,7 @@ from posemill.contract.records import Run, Source, decode, decode_lines
 from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput, PosemillError
 from posemill.logs import set_up_logging
-from posemill.preview import MADE, RUN, SOURCES, PreviewControl
+from posemill.pictures.preview_files import MADE, RUN, SOURCES, PreviewControl
 from posemill.settings import load_settings
 from workers.content import Content
 from workers.detect import spec_for, why_unusable

@@ -8,9 +8,9 @@ import msgspec
 from PIL import Image
 
 from posemill.contract.identity import digest, sha256
-from posemill.pictures import decode_picture, is_plain_png
+from posemill.pictures.decoding import decode_picture, is_plain_png
+from posemill.pictures.shapes import Size, fitted
 from posemill.settings import load_settings
-from posemill.shapes import Size, fitted
 from posemill.storage.store import Store, get_unchanged
 from posemill.storage.urls import fetch
 from producer.exports.keeping import Kept

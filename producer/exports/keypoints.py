@@ -2,8 +2,8 @@
 
 import msgspec
 
-from posemill.poses import Keypoints, Person, Pose, from_openpose_json, to_coco_keypoints, to_openpose_json
-from posemill.shapes import Size, canvas_for
+from posemill.pictures.poses import Keypoints, Person, Pose, from_openpose_json, to_coco_keypoints, to_openpose_json
+from posemill.pictures.shapes import Size, canvas_for
 
 
 class PlacedPose(msgspec.Struct, frozen=True, kw_only=True):

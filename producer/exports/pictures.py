@@ -9,8 +9,8 @@ from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import Run, Source, decode_rows
 from posemill.errors import BadInput
-from posemill.perceptual import perceptual_hash
-from posemill.pictures import PictureError, decode_picture, is_black
+from posemill.pictures.decoding import PictureError, decode_picture, is_black
+from posemill.pictures.hashes import perceptual_hash
 from posemill.storage.store import Store, get_unchanged
 from producer.exports.controls import Control, ControlImages, read_address
 from producer.exports.keeping import Kept

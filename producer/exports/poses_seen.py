@@ -5,7 +5,7 @@ from heapq import nlargest
 
 import msgspec
 
-from posemill.poses import Person, Pose
+from posemill.pictures.poses import Person, Pose
 
 MOST = 1000  # poses that are kept: those whose names' digests are smallest, so any order gives the same ones
 

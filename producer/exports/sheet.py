@@ -9,8 +9,8 @@ import msgspec
 
 from posemill.contract.records import ItemResult, Outcome, Run
 from posemill.errors import PosemillError
-from posemill.pictures import decode_picture
-from posemill.poses import Pose, from_openpose_json
+from posemill.pictures.decoding import decode_picture
+from posemill.pictures.poses import Pose, from_openpose_json
 from posemill.storage.store import Store
 from producer.contact_sheet import Sheet, SheetControl, SheetImage, SheetLine, SheetRow, UnusedSource, UnusedSources
 from producer.exports.controls import ControlImages, control_name, read_address

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from posemill.poses import Pose
+from posemill.pictures.poses import Pose
 from producer.exports.poses_seen import PosesSeen
 
 SCORE_BINS = 20  # of 0..1

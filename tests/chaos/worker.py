@@ -20,7 +20,7 @@ from posemill.contract.keys import Stage
 from posemill.contract.specs import DetectSpec, GenerateSpec
 from posemill.errors import BadInput
 from posemill.logs import set_up_logging
-from posemill.poses import Person, Pose
+from posemill.pictures.poses import Person, Pose
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store

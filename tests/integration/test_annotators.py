@@ -14,7 +14,7 @@ from PIL import Image
 from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RecipeError, RunFault
-from posemill.pictures import PictureError
+from posemill.pictures.decoding import PictureError
 from tests import drawn_weights
 from workers.annotators import dwpose
 from workers.content import Content

@@ -10,7 +10,7 @@ from posemill.contract.identity import control_digest, sha256
 from posemill.contract.keys import RunKeys, Stage, control_key, pose_key
 from posemill.contract.records import Outcome, Rules, ShardHeader, Source, encode, encode_shard
 from posemill.contract.specs import DetectSpec
-from posemill.poses import Person, Pose
+from posemill.pictures.poses import Person, Pose
 from tests.planned import make_run
 from workers import content as content_module
 from workers.control_images import ControlImages

@@ -16,8 +16,8 @@ from PIL import Image
 
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RecipeError, RunFault
-from posemill.pictures import PictureError
-from posemill.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
+from posemill.pictures.decoding import PictureError
+from posemill.pictures.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
 from tests.drawn_weights import write_openpose
 from workers import mapped_weights
 from workers.annotators import openpose, posing
@@ -375,7 +375,7 @@ def test_the_table_of_detectors_is_read_without_torch():
 
 def test_poses_are_read_without_numpy_or_pillow():
     heavy = "{'torch', 'numpy', 'PIL'} & set(sys.modules)"
-    code = f"import sys, posemill.poses; sys.exit(str({heavy}) if {heavy} else 0)"
+    code = f"import sys, posemill.pictures.poses; sys.exit(str({heavy}) if {heavy} else 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -12,7 +12,7 @@ from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import Item, Outcome, Run, ShardHeader, Slicing, Source, encode, encode_shard
 from posemill.contract.specs import GenerateSpec
-from posemill.perceptual import perceptual_hash
+from posemill.pictures.hashes import perceptual_hash
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from tests.planned import make_run

@@ -14,7 +14,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from posemill.poses import Person, Pose
+from posemill.pictures.poses import Person, Pose
 from producer.contact_sheet import (
     Sheet,
     SheetControl,

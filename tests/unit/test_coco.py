@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posemill.coco import body_name, poses_from_coco
 from posemill.errors import PosemillError
-from posemill.poses import BODY_KEYPOINTS, COCO_KEYPOINTS, Pose, PoseFormatError, to_openpose_json
+from posemill.pictures.coco import body_name, poses_from_coco
+from posemill.pictures.poses import BODY_KEYPOINTS, COCO_KEYPOINTS, Pose, PoseFormatError, to_openpose_json
 
 CASES = Path(__file__).parent / "cases"
 KEYPOINTS = [number for place in range(17) for number in (20 + 20 * place, 30, 2)]

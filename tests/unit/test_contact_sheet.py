@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from posemill.errors import BadInput
-from posemill.poses import Person, Pose
+from posemill.pictures.poses import Person, Pose
 from producer.contact_sheet import (
     Sheet,
     SheetControl,

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from posemill.errors import BadInput
-from posemill.perceptual import perceptual_hash
-from posemill.poses import BODY_KEYPOINTS, Person, Pose, to_openpose_json
+from posemill.pictures.hashes import perceptual_hash
+from posemill.pictures.poses import BODY_KEYPOINTS, Person, Pose, to_openpose_json
 from producer.exports.controls import fitted_control
 from producer.exports.duplicates import Duplicates
 from producer.exports.extra import require_extra

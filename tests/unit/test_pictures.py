@@ -1,4 +1,4 @@
-"""Every rule in the table of posemill/pictures.py, on really encoded pictures."""
+"""Every rule in the table of posemill/pictures/decoding.py, on really encoded pictures."""
 
 import io
 import struct
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
-from posemill.pictures import PictureError, decode_picture, is_black, picture_format
+from posemill.pictures.decoding import PictureError, decode_picture, is_black, picture_format
 
 LIMIT = 1_000_000
 
@@ -412,7 +412,7 @@ def test_heic_is_read_upright():
 def test_heic_without_its_library_is_refused_with_the_mend():
     code = (
         "import sys; sys.modules['pillow_heif'] = None\n"
-        "from posemill.pictures import decode_picture\n"
+        "from posemill.pictures.decoding import decode_picture\n"
         "decode_picture(bytes.fromhex('00000018667479706865696300000000') + b'mif1heic')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

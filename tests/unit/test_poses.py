@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posemill.coco import poses_from_coco
 from posemill.errors import PosemillError
-from posemill.poses import (
+from posemill.pictures.coco import poses_from_coco
+from posemill.pictures.poses import (
     BODY_KEYPOINTS,
     COCO_KEYPOINTS,
     Person,

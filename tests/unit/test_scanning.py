@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from posemill.errors import RecipeError
-from posemill.pictures import FORMATS, SUFFIXES
+from posemill.pictures.decoding import FORMATS, SUFFIXES
 from posemill.settings import Settings
 from posemill.storage.store import ObjectInfo
 from producer.scanning import SkippedTally, matches

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from posemill.contract.specs import GenerateSpec
-from posemill.shapes import fitted
+from posemill.pictures.shapes import fitted
 from workers.sizes import picture_size
 
 

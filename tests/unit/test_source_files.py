@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from posemill.pictures import picture_format
+from posemill.pictures.decoding import picture_format
 from posemill.settings import Settings
 from producer.scanning import SkippedTally
 from producer.source_files import UnreadableFile, read_picture, read_pose_file, require_picture

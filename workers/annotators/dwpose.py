@@ -12,7 +12,7 @@ from PIL import Image
 
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
-from posemill.poses import Keypoint, Keypoints, Person, Pose
+from posemill.pictures.poses import Keypoint, Keypoints, Person, Pose
 from workers.annotators.posing import PoseDetector
 from workers.annotators.weights import CANNOT_LOAD, weights_file
 from workers.detectors import Detector

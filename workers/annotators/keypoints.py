@@ -6,8 +6,8 @@ import msgspec
 
 from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput
-from posemill.poses import Pose, checked_openpose_json, from_openpose_json
-from posemill.size_limits import LIMIT_PIXELS
+from posemill.pictures.poses import Pose, checked_openpose_json, from_openpose_json
+from posemill.pictures.size_limits import LIMIT_PIXELS
 from workers.annotators.posing import control_size, draw_as, if_visible, without_faint_people
 from workers.content import Content
 from workers.detectors import Detection, Detector, each_alone

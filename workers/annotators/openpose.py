@@ -20,7 +20,7 @@ from PIL import Image
 from posemill.catalogue.detectors import CARD_WEIGHTS
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RecipeError, RunFault
-from posemill.poses import Keypoints, Person, Pose
+from posemill.pictures.poses import Keypoints, Person, Pose
 from workers.annotators.posing import PoseDetector
 from workers.annotators.weights import CANNOT_LOAD, required_weights
 from workers.body_network import BatchedBody, Reading, quick_dtype, total_score

@@ -14,8 +14,8 @@ from PIL import Image
 
 from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput
-from posemill.pictures import is_black
-from posemill.poses import Keypoint, Keypoints, Person, Pose
+from posemill.pictures.decoding import is_black
+from posemill.pictures.poses import Keypoint, Keypoints, Person, Pose
 from workers.content import Content
 from workers.detectors import Detection, each_alone
 

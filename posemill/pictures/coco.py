@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from posemill.poses import BODY_KEYPOINTS, COCO_KEYPOINTS, Keypoint, Person, Pose, PoseFormatError
+from posemill.pictures.poses import BODY_KEYPOINTS, COCO_KEYPOINTS, Keypoint, Person, Pose, PoseFormatError
 
 PERSON = "person"  # the category whose keypoints have COCO's order where the file names none
 NEEDED = tuple(f"{side}_{joint}" for side in ("left", "right") for joint in ("shoulder", "elbow", "wrist"))

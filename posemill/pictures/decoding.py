@@ -30,9 +30,9 @@ from typing import Literal
 import msgspec
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from posemill.bare_pictures import without_metadata
 from posemill.errors import BadInput
-from posemill.size_limits import LARGEST_ASPECT, LIMIT_PIXELS, why_unusable_size
+from posemill.pictures.bare_pictures import without_metadata
+from posemill.pictures.size_limits import LARGEST_ASPECT, LIMIT_PIXELS, why_unusable_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
 SUFFIXES = frozenset((

@@ -12,7 +12,7 @@ from typing import Annotated, Any, cast
 import msgspec
 
 from posemill.errors import BadInput
-from posemill.size_limits import LIMIT_PIXELS, why_unusable_size
+from posemill.pictures.size_limits import LIMIT_PIXELS, why_unusable_size
 
 Keypoint = tuple[float, float, float]  # x and y as shares of the canvas, score 0..1
 Keypoints = tuple[Keypoint | None, ...]  # None: not found
