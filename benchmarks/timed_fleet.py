@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from posemill.processes.supervisor import Child, Supervisor
 from posemill.settings import Settings
-from posemill.supervisor import Child, Supervisor
 from producer.services import EmbeddedServices
 from producer.submission import submit
 from tests.small_pictures import picture

@@ -10,7 +10,7 @@ import msgspec
 
 from posemill.catalogue.models import MODELS, local_path
 from posemill.last_words import last_words
-from posemill.processor import computes_in_bfloat16
+from posemill.processes.processor import computes_in_bfloat16
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.queue.redis_safety import is_persistent, redis_troubles
 from posemill.settings import Settings

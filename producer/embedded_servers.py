@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from posemill.errors import ServiceError
-from posemill.supervisor import Child
+from posemill.processes.supervisor import Child
 from producer.server_certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
 from producer.service_state import LOOPBACK, SECOND_PORT_OFFSET, ServicePorts, ServiceState, write_private
 

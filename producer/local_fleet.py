@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from posemill.contract.keys import Stage
-from posemill.own_modules import module_command
+from posemill.processes.own_modules import module_command
+from posemill.processes.supervisor import Child, Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.settings import Settings, load_settings
-from posemill.supervisor import Child, Supervisor
 from producer.sealed_environment import sealed
 from producer.services import EmbeddedServices
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from posemill.contract.records import Run, Source, decode_lines, encode
 from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault, TransientError
-from posemill.own_modules import module_command
 from posemill.pictures.decoding import SUFFIXES as PICTURES
 from posemill.pictures.decoding import PictureError, decode_picture
 from posemill.pictures.preview_files import MADE, RUN, SOURCES, PreviewControl
+from posemill.processes.own_modules import module_command
 from posemill.settings import Settings, load_settings
 from posemill.storage.store import Store, open_store
 from posemill.storage.urls import fetch

@@ -15,8 +15,8 @@ from typing import Self
 import redis
 
 from posemill.errors import PosemillError, ServiceError
+from posemill.processes.supervisor import Supervisor
 from posemill.storage.store import Store, open_store
-from posemill.supervisor import Supervisor
 from producer.embedded_servers import BUCKET, redis_child, remove_sockets, s3_child
 from producer.service_state import LOOPBACK, ServiceState, all_free, folder_lock, load_or_create_state, require_own
 

@@ -9,11 +9,11 @@ from secrets import token_hex
 import pytest
 
 from posemill.contract.keys import Stage
+from posemill.processes.supervisor import Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store, open_store
-from posemill.supervisor import Supervisor
 from producer.local_fleet import worker_children
 from producer.services import EmbeddedServices
 

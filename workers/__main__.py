@@ -8,11 +8,11 @@ import sys
 from posemill.contract.keys import Stage
 from posemill.last_words import WRONG_USAGE, last_words
 from posemill.logs import set_up_logging
-from posemill.own_modules import module_command
+from posemill.processes.own_modules import module_command
+from posemill.processes.supervisor import Child, Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.queue.opening import open_services
 from posemill.settings import load_settings
-from posemill.supervisor import Child, Supervisor
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from posemill.processor import computes_in_bfloat16
+from posemill.processes.processor import computes_in_bfloat16
 from workers.body_assembly import assemble
 from workers.body_maps import KEYPOINTS, STRIDE, Maps
 

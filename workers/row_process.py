@@ -17,9 +17,9 @@ import msgspec
 
 from posemill.contract.keys import Stage
 from posemill.contract.records import BatchRecord, Run
-from posemill.die_with_parent import ask_to_die_with_parent
 from posemill.errors import PermanentError, RunFault, TransientError, in_words
 from posemill.logs import set_up_logging
+from posemill.processes.die_with_parent import ask_to_die_with_parent
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings
 from posemill.storage.store import open_store

@@ -61,7 +61,7 @@ def up(detect_workers: int, generate_workers: int) -> None:
 @click.option("--queue", help="Consume this queue instead of the stage's own.")
 def worker(stage: str, concurrency: int, queue: str | None) -> None:
     """Work on one stage's batches until SIGTERM."""
-    from posemill.own_modules import module_command
+    from posemill.processes.own_modules import module_command
     from producer.here import local_settings
 
     local_settings()

@@ -20,12 +20,12 @@ import redis
 from posemill.contract.keys import DISPATCHER, RunKeys, Stage, run_hash
 from posemill.contract.records import BatchRecord, Outcome, RunState, decode
 from posemill.errors import RunFault
+from posemill.processes.supervisor import Supervisor
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from posemill.supervisor import Supervisor
 from producer.checking import check
 from producer.runs import RunHandle
 from producer.services import EmbeddedServices

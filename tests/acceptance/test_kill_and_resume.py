@@ -10,10 +10,10 @@ import pytest
 
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import RunState
+from posemill.processes.supervisor import Supervisor
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from posemill.supervisor import Supervisor
 from producer.checking import check
 from producer.submission import submit
 from tests.conftest import wait_until

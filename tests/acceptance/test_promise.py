@@ -12,11 +12,11 @@ import pytest
 
 from posemill.contract.keys import RunKeys, Stage, queue_name
 from posemill.contract.records import BatchRecord, ItemResult, Outcome, decode
+from posemill.processes.supervisor import Supervisor
 from posemill.queue.celery_app import make_app, send_batches
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from posemill.supervisor import Supervisor
 from producer.checking import check
 from producer.runs import RunHandle
 from producer.services import EmbeddedServices

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from posemill.processes.supervisor import Supervisor
 from posemill.settings import Settings
 from posemill.storage.store import open_store
-from posemill.supervisor import Supervisor
 from producer.services import EmbeddedServices
 from producer.submission import submit
 from tests.chaos.faults import Harm

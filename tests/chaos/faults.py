@@ -11,10 +11,10 @@ import redis
 from posemill.contract.keys import Priority, Stage, queue_list, queue_name
 from posemill.contract.records import RunState
 from posemill.errors import PosemillError
+from posemill.processes.supervisor import Supervisor
 from posemill.queue.celery_app import make_app, send_batches
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
-from posemill.supervisor import Supervisor
 from producer.runs import RunHandle
 from producer.services import EmbeddedServices
 from tests.chaos.proxy import Fault, FaultProxy

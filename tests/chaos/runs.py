@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from posemill.contract.keys import RunKeys, Stage
+from posemill.processes.supervisor import Child, RestartPolicy, Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from posemill.supervisor import Child, RestartPolicy, Supervisor
 from producer.checking import check
 from tests.small_pictures import picture
 

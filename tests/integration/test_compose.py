@@ -22,9 +22,9 @@ from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES
 from botocore.credentials import EnvProvider
 
 from posemill.contract.keys import Stage
+from posemill.processes.supervisor import Child, Supervisor
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings
-from posemill.supervisor import Child, Supervisor
 from producer.embedded_servers import packaged_binary, remove_sockets
 from producer.service_state import ServicePorts, free_ports
 from tests.conftest import wait_until

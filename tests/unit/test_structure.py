@@ -39,7 +39,7 @@ FORBIDDEN = {
     "workers": {"producer"},
 }
 ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pydantic
-    "posemill/child.py": "a child process gets this one's variables",
+    "posemill/processes/child.py": "a child process gets this one's variables",
     "producer/here.py": "looks whether the user has named a storage, and else sets what `posemill up` serves",
     "producer/local_fleet.py": "leads to the embedded services for as long as they are up",
     "workers/__main__.py": "a child process gets this one's variables",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from posemill.supervisor import Child, Failing, RestartPolicy, Supervisor
+from posemill.processes.supervisor import Child, Failing, RestartPolicy, Supervisor
 
 HASTY = RestartPolicy(first_delay_seconds=0.01, longest_delay_seconds=0.05)
 SLEEP = ("sleep", "60")
@@ -179,7 +179,7 @@ def test_two_children_of_one_name_are_refused() -> None:
 
 FOREGROUND = """
 import sys
-from posemill.supervisor import Child, Supervisor
+from posemill.processes.supervisor import Child, Supervisor
 script = sys.argv[1]
 Supervisor([Child(name="child", command=("sh", "-c", script))]).run_forever()
 print("all ended", flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
-from posemill.child import Child, Failing, KeptChild, RestartPolicy
+from posemill.processes.child import Child, Failing, KeptChild, RestartPolicy
 
 __all__ = ["Child", "Failing", "RestartPolicy", "Supervisor"]
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from posemill import die_with_parent
+from posemill.processes import die_with_parent
 
 logger = logging.getLogger(__name__)
 
