@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from benchmarks.figure import Figure, alternate, median_ratio
 
 ROUNDS = 15
-HELP = "import sys; sys.argv = ['posemill', '--help']; from producer.cli import posemill; posemill()"
+HELP = "import sys; sys.argv = ['posemill', '--help']; from producer.cli.main import posemill; posemill()"
 
 
 def measure() -> Iterable[Figure]:

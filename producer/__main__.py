@@ -1,6 +1,6 @@
 """`python -m producer`: the posemill command."""
 
-from producer.cli import main
+from producer.cli.main import main
 
 if __name__ == "__main__":
     main()

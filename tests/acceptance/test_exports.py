@@ -16,7 +16,7 @@ from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, RunState, decode
 from posemill.settings import Settings
 from posemill.storage.store import open_store
-from producer.cli import posemill
+from producer.cli.main import posemill
 from producer.exports.options import Form
 from producer.runs import RunHandle
 from producer.submission import submit

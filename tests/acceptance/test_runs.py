@@ -16,7 +16,7 @@ from posemill.contract.records import BatchRecord, ItemResult, Outcome, RefusedR
 from posemill.settings import Settings
 from posemill.storage.store import Store, open_store
 from producer.checking import check
-from producer.cli import posemill
+from producer.cli.main import posemill
 from producer.exports.dataset import export_run
 from producer.runs import RunHandle
 from producer.submission import submit

@@ -65,7 +65,7 @@ def hostile_folder(tmp_path: Path) -> Path:
 def posemill(folder: Path, *words: str, shell: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """The console command's own start, in that folder."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "POSEMILL_"))}
-    command = [sys.executable, "-P", "-c", "from producer.cli import main; main()", *words]
+    command = [sys.executable, "-P", "-c", "from producer.cli.main import main; main()", *words]
     return subprocess.run(
         command, cwd=folder, env={**kept, **shell}, capture_output=True, text=True, timeout=170, check=False
     )

@@ -11,7 +11,7 @@ from PIL import Image
 
 from posemill.errors import RecipeError, RunFault
 from posemill.settings import Settings
-from producer.cli import posemill
+from producer.cli.main import posemill
 from producer.preview import preview
 from tests.conftest import PHOTOS
 

@@ -18,7 +18,7 @@ import redis
 from posemill.errors import PosemillError, ServiceError
 from posemill.storage.store import open_store
 from producer import embedded_servers
-from producer.here import local_settings
+from producer.cli.local_settings import local_settings
 from producer.services import EmbeddedServices
 from tests.another_user import Doors, as_another_user, break_in, needs_root
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from posemill import __version__
 from posemill.errors import NotFound, RecipeError, RunConflict, RunFault, ServiceError, TransientError
-from producer import cli
+from producer.cli import main as cli
 from tests.small_pictures import picture
 
 COMMANDS = {
@@ -91,7 +91,7 @@ def test_the_version_is_told(call):
 
 
 def test_help_imports_no_heavy_library_and_takes_little_time():
-    code = "import sys; sys.argv = ['posemill', '--help']; import atexit; from producer.cli import main\n"
+    code = "import sys; sys.argv = ['posemill', '--help']; import atexit; from producer.cli.main import main\n"
     code += "atexit.register(lambda: print(*sys.modules, file=sys.stderr)); main()"
     before = os.times()
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -110,7 +110,7 @@ def test_help_imports_no_heavy_library_and_takes_little_time():
         "pyarrow",
     }
     assert "Usage: posemill" in done.stdout
-    assert "producer.cli" in done.stderr.split()
+    assert "producer.cli.main" in done.stderr.split()
     assert not heavy.intersection(done.stderr.split())
     assert after.children_user + after.children_system - before.children_user - before.children_system < 0.3
 

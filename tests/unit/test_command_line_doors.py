@@ -19,7 +19,7 @@ from posemill.last_words import last_words
 from posemill.queue.celery_app import make_app
 from posemill.settings import Settings, load_settings
 from posemill.storage.store import open_store
-from producer import cli
+from producer.cli import main as cli
 from producer.doctor import examine
 from tests.another_user import as_another_user, needs_root
 from tests.small_pictures import picture

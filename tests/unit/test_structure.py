@@ -17,7 +17,7 @@ from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.keys import Stage, queue_name, task_name
 from posemill.queue.celery_app import make_app, send_batches
 from posemill.settings import Settings
-from producer.cli import posemill
+from producer.cli.main import posemill
 from workers.tasks import declare_task
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ FORBIDDEN = {
 }
 ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pydantic
     "posemill/processes/child.py": "a child process gets this one's variables",
-    "producer/here.py": "looks whether the user has named a storage, and else sets what `posemill up` serves",
+    "producer/cli/local_settings.py": "looks whether the user has named a storage, and else sets what `posemill up` serves",
     "producer/local_fleet.py": "leads to the embedded services for as long as they are up",
     "workers/__main__.py": "a child process gets this one's variables",
 }
@@ -119,7 +119,7 @@ def test_the_environment_is_read_in_settings_and_by_those_who_pass_it_on():
     assert {path for path, tree in sources().items() if uses_environment(tree)} == set(ENVIRONMENT_USERS)
 
 
-@pytest.mark.parametrize("module", ["producer", "producer.cli", "producer.submission", "producer.demo"])
+@pytest.mark.parametrize("module", ["producer", "producer.cli.main", "producer.submission", "producer.demo"])
 def test_the_producer_starts_without_the_models_libraries(module):
     loaded = run_python(f"import sys, {module}; print(*sys.modules)").split()
     assert module in loaded

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from producer.commands.running import AS_JSON
+from producer.cli.running import AS_JSON
 
 STAGES = click.argument("stage", type=click.Choice(["detect", "generate"]))
 
@@ -18,8 +18,8 @@ STAGES = click.argument("stage", type=click.Choice(["detect", "generate"]))
               help="Where the data set and the contact sheet go.")  # fmt: skip
 def demo(recipe: Path, out: Path) -> None:
     """Run RECIPE (examples/demo.yaml) with services and workers of its own; leave its data set in a folder."""
+    from producer.cli.printing import ProgressBars, print_status
     from producer.demo import run_demo
-    from producer.printing import ProgressBars, print_status
 
     begun = time.monotonic()
     with ProgressBars() as bars:
@@ -41,7 +41,7 @@ def up(detect_workers: int, generate_workers: int) -> None:
     import threading
 
     from posemill.contract.keys import Stage
-    from producer.here import FOLDER
+    from producer.cli.local_settings import FOLDER
     from producer.local_fleet import local_fleet
 
     ended = threading.Event()
@@ -62,7 +62,7 @@ def up(detect_workers: int, generate_workers: int) -> None:
 def worker(stage: str, concurrency: int, queue: str | None) -> None:
     """Work on one stage's batches until SIGTERM."""
     from posemill.processes.own_modules import module_command
-    from producer.here import local_settings
+    from producer.cli.local_settings import local_settings
 
     local_settings()
     more = ["--queue", queue] if queue else []
@@ -74,9 +74,9 @@ def worker(stage: str, concurrency: int, queue: str | None) -> None:
 @AS_JSON
 def doctor(as_json: bool) -> None:
     """Say what is installed, reachable and misconfigured, and what to do about it."""
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json, print_table
     from producer.doctor import examine
-    from producer.here import local_settings
-    from producer.printing import print_json, print_table
 
     findings = examine(local_settings)
     if as_json:
@@ -95,7 +95,7 @@ def health(stage: str, limit_seconds: float) -> None:
 
     from posemill.contract.keys import Stage
     from posemill.queue.ledger import open_ledger
-    from producer.here import local_settings
+    from producer.cli.local_settings import local_settings
     from producer.liveness import trouble
 
     ledger = open_ledger(local_settings().redis_url.get_secret_value())

@@ -12,7 +12,7 @@ import click
 
 from posemill import __version__
 from posemill.last_words import WRONG_USAGE, last_words
-from producer.commands import local, results, running, watching
+from producer.cli import local, results, running, watching
 
 INTERRUPTED = 130
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from producer.commands.running import AS_JSON, RUN
+from producer.cli.running import AS_JSON, RUN
 
 if TYPE_CHECKING:
     from posemill.settings import Settings
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 @AS_JSON
 def status(run_id: str | None, watch: bool, as_json: bool) -> None:
     """Show RUN's progress, or the open runs and the workers."""
-    from producer.here import local_settings
-    from producer.printing import ProgressBars, print_json, print_status, status_values
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import ProgressBars, print_json, print_status, status_values
     from producer.runs import open_handle
 
     settings = local_settings()
@@ -43,8 +43,8 @@ def runs(as_json: bool) -> None:
     """List all runs in storage."""
     from posemill.queue.ledger import open_ledger
     from posemill.storage.store import open_store
-    from producer.here import local_settings
-    from producer.printing import print_json, print_table
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json, print_table
     from producer.runs import run_ids
 
     settings = local_settings()
@@ -62,8 +62,8 @@ def runs(as_json: bool) -> None:
 def failures(run_id: str, as_json: bool) -> None:
     """List what RUN refused, rejected or failed to make, and why."""
     from posemill.contract.records import RefusedRow, SourceResult
-    from producer.here import local_settings
-    from producer.printing import print_json_line
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json_line
     from producer.runs import open_handle
 
     for failure in open_handle(run_id, local_settings()).failures():
@@ -80,7 +80,7 @@ def failures(run_id: str, as_json: bool) -> None:
 def _show_all(settings: "Settings", *, as_json: bool) -> None:
     from posemill.contract.keys import Stage
     from posemill.queue.ledger import open_ledger
-    from producer.printing import print_json, print_table
+    from producer.cli.printing import print_json, print_table
 
     ledger = open_ledger(settings.redis_url.get_secret_value())
     snapshots = [snapshot for run_id in ledger.open_runs() if (snapshot := ledger.snapshot(run_id))]

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from producer.commands.running import AS_JSON, RUN
+from producer.cli.running import AS_JSON, RUN
 
 
 @click.command()
@@ -23,8 +23,8 @@ def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> No
 
     from posemill.storage.store import open_store
     from producer.checking import check as check_run
-    from producer.here import local_settings
-    from producer.printing import print_json
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json
 
     proof = check_run(open_store(local_settings().store, many_reads=True), run_id, deep=deep)
     if as_json:
@@ -44,10 +44,10 @@ def _check_export(dest: str, run_id: str | None, *, as_json: bool) -> int:
     import msgspec
 
     from posemill.storage.store import open_store
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json
     from producer.exports.destinations import open_destination
     from producer.exports.proof import check_export
-    from producer.here import local_settings
-    from producer.printing import print_json
 
     settings = local_settings()  # also sets boto3's variables, for an s3:// prefix
     proof = check_export(open_destination(dest), open_store(settings.store) if run_id else None, run_id or "")
@@ -102,10 +102,10 @@ def export(
     Ends with 1 when done items had to be refused: their pictures are not what the records say.
     """
     from posemill.storage.store import open_store
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json
     from producer.exports.dataset import export_run
     from producer.exports.options import Form, ImageFormat, Options
-    from producer.here import local_settings
-    from producer.printing import print_json
 
     options = Options(form=Form(form), image_format=ImageFormat(image_format), **choices)
     store = open_store(local_settings().store, many_reads=True)

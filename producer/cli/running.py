@@ -27,8 +27,8 @@ def submit(
     recipe: str, run_id: str | None, overrides: tuple[str, ...], strict: bool, dry_run: bool, wait: bool, as_json: bool
 ) -> None:
     """Submit RECIPE, a YAML file."""
-    from producer.here import local_settings
-    from producer.printing import print_json, print_status, status_values
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json, print_status, status_values
     from producer.submission import submit as submit_recipe
 
     settings = local_settings()
@@ -116,9 +116,9 @@ def unpause(run_id: str, as_json: bool) -> None:
 @AS_JSON
 def preview(recipe: str, count: int, out: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Make the control images of an even sample of RECIPE's sources here, and show them on a contact sheet."""
-    from producer.here import local_settings
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json, print_table
     from producer.preview import preview as make_preview
-    from producer.printing import print_json, print_table
 
     made = make_preview(recipe, out, count=count, overrides=overrides, settings=local_settings())
     if as_json:
@@ -133,7 +133,7 @@ def preview(recipe: str, count: int, out: Path, overrides: tuple[str, ...], as_j
 def _rehearse(recipe: str, overrides: tuple[str, ...], *, strict: bool, as_json: bool) -> None:
     import msgspec
 
-    from producer.printing import print_json, print_table
+    from producer.cli.printing import print_json, print_table
     from producer.rehearsal import rehearse
 
     found = rehearse(recipe, overrides=overrides, strict=strict)
@@ -166,14 +166,14 @@ def _repeats(found: "Rehearsal | Plan", places: list[str]) -> list[str]:
 
 
 def _handle(run_id: str) -> "RunHandle":
-    from producer.here import local_settings
+    from producer.cli.local_settings import local_settings
     from producer.runs import open_handle
 
     return open_handle(run_id, local_settings())
 
 
 def _show(handle: "RunHandle", *, as_json: bool) -> None:
-    from producer.printing import print_json, print_status, status_values
+    from producer.cli.printing import print_json, print_status, status_values
 
     status = handle.status()
     print_json(status_values(status)) if as_json else print_status(status)
@@ -181,7 +181,7 @@ def _show(handle: "RunHandle", *, as_json: bool) -> None:
 
 def _wait(handle: "RunHandle", *, as_json: bool) -> int:
     """Wait with bars; gives the exit status."""
-    from producer.printing import ProgressBars, print_json, print_status, status_values
+    from producer.cli.printing import ProgressBars, print_json, print_status, status_values
 
     with ProgressBars() as bars:
         status = handle.wait(report=bars.show)
