@@ -11,7 +11,7 @@ import msgspec
 from posemill.errors import RecipeError, RowError
 from producer.column_names import SOURCE_COLUMNS, ColumnNames, ColumnTrouble
 from producer.manifest_row import LIMIT_LINE_BYTES, SURROGATE, ManifestRow, text_encoding
-from producer.plain_values import printable
+from producer.recipes.plain_values import printable
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 

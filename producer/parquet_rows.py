@@ -8,7 +8,7 @@ from typing import Any
 from posemill.errors import RecipeError, RowError
 from producer.column_names import SOURCE_COLUMNS, ColumnNames, ColumnTrouble
 from producer.manifest_row import ManifestRow
-from producer.plain_values import printable
+from producer.recipes.plain_values import printable
 
 BATCH_ROWS = 1000
 

@@ -10,9 +10,9 @@ from posemill.contract.keys import Stage
 from posemill.contract.records import Item, Plan, RefusedRow, Run, ShardHeader, Slicing, Source
 from posemill.errors import RowError
 from producer.intake import Taken
-from producer.prompts import combinations, fillings, parse_template
 from producer.recent import Recent
-from producer.recipe import Recipe
+from producer.recipes.prompts import combinations, fillings, parse_template
+from producer.recipes.recipe import Recipe
 from producer.rows import Row, text_of
 
 ITEMS_REMEMBERED = 200_000  # so many items back a repeated row is noticed

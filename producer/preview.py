@@ -19,8 +19,8 @@ from posemill.settings import Settings, load_settings
 from posemill.storage.store import Store, open_store
 from posemill.storage.urls import fetch
 from producer.lettering import counted
-from producer.recipe import parse_recipe, read_recipe, recipe_folder
-from producer.resolving import resolve
+from producer.recipes.recipe import parse_recipe, read_recipe, recipe_folder
+from producer.recipes.resolving import resolve
 from producer.rows import Candidate, Row
 from producer.sampling import even_sample
 from producer.scanning import SkippedTally

@@ -15,9 +15,9 @@ from posemill.storage.store import Store, open_store
 from producer.intake import Intake
 from producer.nothing_stored import NothingStored
 from producer.planning import Expander, Planner, plan_rows
-from producer.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
-from producer.recipe_checks import notes_on
-from producer.resolving import resolve
+from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.recipes.recipe_checks import notes_on
+from producer.recipes.resolving import resolve
 from producer.rows import Row
 from producer.scanning import SkippedTally
 from producer.submission import asked_rows

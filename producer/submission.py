@@ -22,9 +22,9 @@ from posemill.storage.store import Store, open_store, require_conditional_writes
 from producer.intake import Intake
 from producer.nothing_stored import NothingStored
 from producer.planning import SHARD_ROWS, Expander, Planner, Shard, plan_rows
-from producer.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
-from producer.recipe_checks import require_no_text, require_prompts, templates_of
-from producer.resolving import checked_run_id, new_run_id, resolve
+from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.recipes.recipe_checks import require_no_text, require_prompts, templates_of
+from producer.recipes.resolving import checked_run_id, new_run_id, resolve
 from producer.rows import Row
 from producer.runs import RunHandle
 from producer.scanning import SkippedTally

@@ -16,7 +16,7 @@ from producer.exports.published import PROVENANCE, published_json, published_nam
 from producer.exports.samples import Sample
 from producer.exports.splits import split_of
 from producer.planning import CAPTION
-from producer.prompts import parse_template
+from producer.recipes.prompts import parse_template
 
 
 class Kind(StrEnum):

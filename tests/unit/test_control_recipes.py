@@ -8,10 +8,10 @@ from posemill.contract.identity import control_digest, picture_digest
 from posemill.contract.records import Run, Source, decode, encode
 from posemill.contract.specs import ControlNetSpec, DetectSpec, LoraSpec
 from posemill.errors import RecipeError, RowError
-from producer import resolving
 from producer.planning import Expander
-from producer.recipe import parse_recipe
-from producer.resolving import resolve
+from producer.recipes import resolving
+from producer.recipes.recipe import parse_recipe
+from producer.recipes.resolving import resolve
 from producer.rows import Candidate, Row
 
 PINNED = "0" * 40

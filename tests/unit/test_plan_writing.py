@@ -12,7 +12,7 @@ from posemill.contract.records import StoredObject
 from posemill.errors import RecipeError, RowError, TransientError
 from posemill.settings import Settings
 from producer import submission
-from producer.recipe import parse_recipe
+from producer.recipes.recipe import parse_recipe
 from producer.scanning import SkippedTally
 from tests.planned import make_run
 from tests.small_pictures import picture

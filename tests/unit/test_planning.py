@@ -10,7 +10,7 @@ from posemill.contract.keys import Stage
 from posemill.contract.records import Run, Source, encode_shard
 from posemill.errors import RowError
 from producer.planning import Expander, Planner, Shard, slicing
-from producer.recipe import parse_recipe
+from producer.recipes.recipe import parse_recipe
 from producer.sources import Candidate, Row
 from tests.planned import make_run
 

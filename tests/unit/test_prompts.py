@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posemill.errors import RecipeError
-from producer.prompts import fillings, parse_template
+from producer.recipes.prompts import fillings, parse_template
 
 
 def prompts(text, matrix=None, columns=None):

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from posemill.catalogue.models import MODELS
 from posemill.errors import RecipeError
-from producer.recipe import SECTIONS, Recipe, parse_recipe, read_recipe, recipe_folder
-from producer.yaml_values import read_yaml
+from producer.recipes.recipe import SECTIONS, Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.recipes.yaml_values import read_yaml
 
 LEAST = {"sources": "photos/"}
 LAUGHS = "a0: &a0 [x, x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30))

@@ -15,9 +15,9 @@ from posemill.storage.store import ObjectInfo
 from producer import rehearsal, submission
 from producer.intake import Intake
 from producer.planning import Expander, Planner
-from producer.recipe import parse_recipe
+from producer.recipes.recipe import parse_recipe
+from producer.recipes.resolving import resolve
 from producer.rehearsal import Rehearsal, rehearse
-from producer.resolving import resolve
 from producer.scanning import SkippedTally
 from producer.sources import find_rows
 from tests.small_pictures import picture

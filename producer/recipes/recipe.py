@@ -8,7 +8,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from posemill.catalogue.models import MODELS, SchedulerName
 from posemill.errors import RecipeError
-from producer.control_recipe import (
+from producer.recipes.control_recipe import (
     QUEUE,
     ControlRecipe,
     DetectorSettings,
@@ -17,8 +17,8 @@ from producer.control_recipe import (
     require_steps,
     takes_text_alone,
 )
-from producer.plain_values import LIMIT_DEPTH, plain_values, printable
-from producer.yaml_values import LIMIT_BYTES, read_yaml
+from producer.recipes.plain_values import LIMIT_DEPTH, plain_values, printable
+from producer.recipes.yaml_values import LIMIT_BYTES, read_yaml
 
 Scalar = str | int | float | bool
 NETWORK_SETTINGS = {
