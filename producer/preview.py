@@ -21,11 +21,11 @@ from posemill.storage.urls import fetch
 from producer.lettering import counted
 from producer.recipes.recipe import parse_recipe, read_recipe, recipe_folder
 from producer.recipes.resolving import resolve
-from producer.rows import Candidate, Row
 from producer.sampling import even_sample
-from producer.scanning import SkippedTally
 from producer.sheet_picture import Cell, CellRow, draw_sheet
-from producer.source_files import read_picture
+from producer.sources.rows import Candidate, Row
+from producer.sources.scanning import SkippedTally
+from producer.sources.source_files import read_picture
 from producer.submission import rows_of
 
 SHEET = "contact_sheet.png"

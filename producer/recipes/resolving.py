@@ -22,7 +22,7 @@ from producer.planning import slicing
 from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_heeded
 from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe
 from producer.recipes.revisions import pinned
-from producer.rows import expanded
+from producer.sources.rows import expanded
 
 LATER_DETECT_SETTINGS = ("low_threshold", "high_threshold", "bg_th", "safe", "thr_v", "thr_d")
 MODEL_KEYS = frozenset(("base", "base_config", "controlnet", "vae", "lora", "weights"))  # hub ids, folders or files

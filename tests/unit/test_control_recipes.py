@@ -12,7 +12,7 @@ from producer.planning import Expander
 from producer.recipes import resolving
 from producer.recipes.recipe import parse_recipe
 from producer.recipes.resolving import resolve
-from producer.rows import Candidate, Row
+from producer.sources.rows import Candidate, Row
 
 PINNED = "0" * 40
 THREE = [

@@ -7,8 +7,8 @@ import pytest
 
 from posemill.contract.identity import sha256
 from posemill.contract.keys import source_key
-from producer.intake import Intake
-from producer.rows import Candidate, Row
+from producer.sources.intake import Intake
+from producer.sources.rows import Candidate, Row
 from tests.small_pictures import picture
 
 

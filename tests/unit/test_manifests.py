@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from posemill.contract.records import RefusedRow, encode
 from posemill.errors import PosemillError, RecipeError
-from producer.manifests import LIMIT_LINE_BYTES, ManifestRow, read_manifest
+from producer.sources.manifests import LIMIT_LINE_BYTES, ManifestRow, read_manifest
 
 
 def rows_of(folder: Path, suffix: str, content: bytes | str) -> list[ManifestRow]:

@@ -13,7 +13,7 @@ from posemill.errors import RecipeError, RowError, TransientError
 from posemill.settings import Settings
 from producer import submission
 from producer.recipes.recipe import parse_recipe
-from producer.scanning import SkippedTally
+from producer.sources.scanning import SkippedTally
 from tests.planned import make_run
 from tests.small_pictures import picture
 

@@ -11,7 +11,7 @@ from posemill.contract.records import Run, Source, encode_shard
 from posemill.errors import RowError
 from producer.planning import Expander, Planner, Shard, slicing
 from producer.recipes.recipe import parse_recipe
-from producer.sources import Candidate, Row
+from producer.sources.finding import Candidate, Row
 from tests.planned import make_run
 
 

@@ -12,8 +12,8 @@ from posemill.errors import RecipeError
 from posemill.pictures.decoding import FORMATS, SUFFIXES
 from posemill.settings import Settings
 from posemill.storage.store import ObjectInfo
-from producer.scanning import SkippedTally, matches
-from producer.sources import find_rows
+from producer.sources.finding import find_rows
+from producer.sources.scanning import SkippedTally, matches
 
 
 def with_files(folder: Path, *names: str) -> Path:

@@ -10,9 +10,9 @@ from PIL import Image
 
 from posemill.pictures.decoding import picture_format
 from posemill.settings import Settings
-from producer.scanning import SkippedTally
-from producer.source_files import UnreadableFile, read_picture, read_pose_file, require_picture
-from producer.sources import find_rows
+from producer.sources.finding import find_rows
+from producer.sources.scanning import SkippedTally
+from producer.sources.source_files import UnreadableFile, read_picture, read_pose_file, require_picture
 from tests.small_pictures import picture
 
 POSE = {"people": [], "canvas_width": 64, "canvas_height": 64}

@@ -12,10 +12,10 @@ from posemill.pictures.decoding import SUFFIXES as PICTURES
 from posemill.pictures.poses import Pose, PoseFormatError, checked_openpose_json, json_in, to_openpose_json
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from producer.manifests import SUFFIXES, read_manifest
-from producer.rows import Candidate, Row, checked_row, expanded
-from producer.scanning import OTHER_NAME, Matching, SkippedTally, Wanted, walk, why_passed_over
-from producer.source_files import read_pose_file
+from producer.sources.manifests import SUFFIXES, read_manifest
+from producer.sources.rows import Candidate, Row, checked_row, expanded
+from producer.sources.scanning import OTHER_NAME, Matching, SkippedTally, Wanted, walk, why_passed_over
+from producer.sources.source_files import read_pose_file
 
 MARKS = "*?["  # of a glob
 POSES = frozenset((".json",))

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 import msgspec
 
 from posemill.errors import RecipeError, RowError
-from producer.column_names import ColumnNames, ColumnTrouble
-from producer.csv_rows import read_csv
-from producer.manifest_row import LIMIT_LINE_BYTES, ManifestRow, text_encoding
-from producer.parquet_rows import read_parquet
+from producer.sources.column_names import ColumnNames, ColumnTrouble
+from producer.sources.csv_rows import read_csv
+from producer.sources.manifest_row import LIMIT_LINE_BYTES, ManifestRow, text_encoding
+from producer.sources.parquet_rows import read_parquet
 
 SUFFIXES = (".jsonl", ".csv", ".tsv", ".parquet")
 KEYS = re.compile(rb'"\s*:')  # ends of an object's keys, and of texts that look so

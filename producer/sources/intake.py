@@ -12,8 +12,8 @@ from posemill.contract.keys import source_key
 from posemill.contract.records import Source
 from posemill.errors import RowError
 from posemill.storage.store import Store
-from producer.rows import Candidate, Row
-from producer.source_files import UnreadableFile, read_picture
+from producer.sources.rows import Candidate, Row
+from producer.sources.source_files import UnreadableFile, read_picture
 
 THREADS = 8
 LOOK_AHEAD = 64  # rows that wait for the first of them to be read
