@@ -14,7 +14,7 @@ from benchmarks.photographs import composed, square
 from posemill.catalogue.models import MODELS, local_path
 from posemill.contract.keys import Stage
 from producer.local_fleet import local_fleet
-from producer.submission import submit
+from producer.submitting.submission import submit
 from workers.annotators.openpose import load_openpose_thin
 
 ROUNDS, SOURCES, SIDE = 2, 4, 128

@@ -14,7 +14,7 @@ from posemill.contract.keys import Stage
 from posemill.settings import Settings
 from producer.local_fleet import local_fleet
 from producer.runs import RunHandle
-from producer.submission import submit
+from producer.submitting.submission import submit
 from workers.generate import GenerateWork
 from workers.pipelines import load_pipeline
 from workers.placement import choose_placement

@@ -18,8 +18,8 @@ from posemill.settings import Settings
 from posemill.storage.store import Store, split_s3_uri
 from producer.runs import RunHandle
 from producer.services import EmbeddedServices
-from producer.streaming import in_order
-from producer.submission import submit
+from producer.submitting.streaming import in_order
+from producer.submitting.submission import submit
 
 SOURCES, IMAGES_EACH = 25_000, 4
 REJECTED_EVERY = 400  # one photograph of so many has nobody in it

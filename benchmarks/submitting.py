@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.timed_fleet import REVISION
 from posemill.settings import Settings
-from producer.submission import submit
+from producer.submitting.submission import submit
 
 WHO = ("a dancer", "a chef", "a child on a swing", "two boxers", "a violinist", "an old man with a stick", "a welder")
 WHERE = ("in a sunlit hall", "on a wet street at night", "in a kitchen", "on a beach", "in a snowy forest")

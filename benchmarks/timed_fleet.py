@@ -9,7 +9,7 @@ from typing import Any
 from posemill.processes.supervisor import Child, Supervisor
 from posemill.settings import Settings
 from producer.services import EmbeddedServices
-from producer.submission import submit
+from producer.submitting.submission import submit
 from tests.small_pictures import picture
 
 REVISION = {f"{part}_revision": "0" * 40 for part in ("base", "controlnet")}  # looked up nowhere

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from producer.runs import RunHandle, Status, open_handle
-    from producer.submission import submit
+    from producer.submitting.submission import submit
 
 __all__ = ["RunHandle", "Status", "open_handle", "submit"]
 
@@ -12,7 +12,7 @@ __all__ = ["RunHandle", "Status", "open_handle", "submit"]
 def __getattr__(name: str) -> Any:
     """Import late: the command line must start without boto3 and Celery."""
     if name == "submit":
-        from producer.submission import submit
+        from producer.submitting.submission import submit
 
         return submit
     if name in ("RunHandle", "Status", "open_handle"):

@@ -13,7 +13,7 @@ from producer.checking import Proof, check
 from producer.exports.dataset import Exported, export_run
 from producer.local_fleet import local_fleet
 from producer.runs import Status
-from producer.submission import submit
+from producer.submitting.submission import submit
 
 RUN_ID = "demo"
 

@@ -26,7 +26,7 @@ from producer.sheet_picture import Cell, CellRow, draw_sheet
 from producer.sources.rows import Candidate, Row
 from producer.sources.scanning import SkippedTally
 from producer.sources.source_files import read_picture
-from producer.submission import rows_of
+from producer.submitting.submission import rows_of
 
 SHEET = "contact_sheet.png"
 NOTHING = "nothing.png"  # stands for a control image that there is none of

@@ -8,8 +8,8 @@ import click
 
 if TYPE_CHECKING:
     from posemill.contract.records import Plan
-    from producer.rehearsal import Rehearsal
     from producer.runs import RunHandle
+    from producer.submitting.rehearsal import Rehearsal
 
 RUN = click.argument("run_id", metavar="RUN")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -29,7 +29,7 @@ def submit(
     """Submit RECIPE, a YAML file."""
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json, print_status, status_values
-    from producer.submission import submit as submit_recipe
+    from producer.submitting.submission import submit as submit_recipe
 
     settings = local_settings()
     if dry_run:
@@ -134,7 +134,7 @@ def _rehearse(recipe: str, overrides: tuple[str, ...], *, strict: bool, as_json:
     import msgspec
 
     from producer.cli.printing import print_json, print_table
-    from producer.rehearsal import rehearse
+    from producer.submitting.rehearsal import rehearse
 
     found = rehearse(recipe, overrides=overrides, strict=strict)
     if as_json:

@@ -15,8 +15,8 @@ from producer.exports.pictures import Made
 from producer.exports.published import PROVENANCE, published_json, published_name, published_run, sources_of
 from producer.exports.samples import Sample
 from producer.exports.splits import split_of
-from producer.planning import CAPTION
 from producer.recipes.prompts import parse_template
+from producer.submitting.planning import CAPTION
 
 
 class Kind(StrEnum):

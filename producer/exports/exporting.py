@@ -35,7 +35,7 @@ from producer.exports.shards import (
 from producer.exports.splits import SPLITS
 from producer.exports.statistics import Statistics
 from producer.exports.webdataset_shards import WebdatasetShard
-from producer.streaming import in_order
+from producer.submitting.streaming import in_order
 
 THREADS, AHEAD = 16, 32  # samples read from storage at once, and held in memory
 REFUSED = "its picture is not what its record says; `posemill check RUN --deep` names the object"

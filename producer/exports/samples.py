@@ -14,7 +14,7 @@ from posemill.errors import NotFound
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage.store import Store
 from producer.exports.keeping import Kept
-from producer.streaming import in_order
+from producer.submitting.streaming import in_order
 
 THREADS, AHEAD = 8, 32  # records read at once
 KEPT_RECORDS = 64  # of the detect stage

@@ -18,11 +18,11 @@ from posemill.contract.keys import Stage, queue_name
 from posemill.contract.records import Rules, Run
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import BadInput, RecipeError
-from producer.planning import slicing
 from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_heeded
 from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe
 from producer.recipes.revisions import pinned
 from producer.sources.rows import expanded
+from producer.submitting.planning import slicing
 
 LATER_DETECT_SETTINGS = ("low_threshold", "high_threshold", "bg_th", "safe", "thr_v", "thr_d")
 MODEL_KEYS = frozenset(("base", "base_config", "controlnet", "vae", "lora", "weights"))  # hub ids, folders or files

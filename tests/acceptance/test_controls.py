@@ -13,7 +13,7 @@ from posemill.settings import Settings
 from producer.checking import check
 from producer.exports.dataset import export_run
 from producer.exports.options import Form, Options
-from producer.submission import submit
+from producer.submitting.submission import submit
 from tests.conftest import PHOTOS
 from tests.single_file import write_single_file
 from tests.tiny_model import (

@@ -19,7 +19,7 @@ from posemill.storage.store import open_store
 from producer.cli.main import posemill
 from producer.exports.options import Form
 from producer.runs import RunHandle
-from producer.submission import submit
+from producer.submitting.submission import submit
 from tests.conftest import PHOTOS
 from tests.synthetic_run import digests
 

@@ -29,7 +29,7 @@ from posemill.storage.store import Store
 from producer.checking import check
 from producer.runs import RunHandle
 from producer.services import EmbeddedServices
-from producer.submission import submit
+from producer.submitting.submission import submit
 from tests.chaos.faults import dump, fill, restore
 from tests.chaos.proxy import Fault, FaultProxy
 from tests.chaos.runs import chaos_workers, differences, recipe, take_controls_away, write_sources
@@ -213,7 +213,7 @@ def test_workers_on_a_full_disk_complete_a_run(settings: Settings, start: Start,
 KILLED_HALFWAY = """
 import json, os, signal, sys
 from posemill.storage.store import S3Store
-from producer.submission import submit
+from producer.submitting.submission import submit
 
 whole, shards = S3Store.put_if_absent, []
 

@@ -15,7 +15,7 @@ from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from producer.checking import check
-from producer.submission import submit
+from producer.submitting.submission import submit
 from tests.conftest import wait_until
 
 

@@ -20,7 +20,7 @@ from posemill.storage.store import Store
 from producer.checking import check
 from producer.runs import RunHandle
 from producer.services import EmbeddedServices
-from producer.submission import submit
+from producer.submitting.submission import submit
 from tests.chaos.runs import chaos_workers, recipe, write_sources
 from tests.chaos.worker import BLACK, ERROR, HANG, KILL, NAN
 from tests.conftest import wait_until

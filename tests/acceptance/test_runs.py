@@ -19,7 +19,7 @@ from producer.checking import check
 from producer.cli.main import posemill
 from producer.exports.dataset import export_run
 from producer.runs import RunHandle
-from producer.submission import submit
+from producer.submitting.submission import submit
 
 TIMEOUT_SECONDS = 150
 

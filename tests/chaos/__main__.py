@@ -19,7 +19,7 @@ from posemill.processes.supervisor import Supervisor
 from posemill.settings import Settings
 from posemill.storage.store import open_store
 from producer.services import EmbeddedServices
-from producer.submission import submit
+from producer.submitting.submission import submit
 from tests.chaos.faults import Harm
 from tests.chaos.proxy import FaultProxy
 from tests.chaos.runs import chaos_workers, differences, recipe, take_controls_away, write_sources

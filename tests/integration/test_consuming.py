@@ -14,7 +14,7 @@ from posemill.queue.ledger import History, Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from producer.runs import RunHandle
-from producer.submission import submit
+from producer.submitting.submission import submit
 from tests.chaos.runs import recipe, write_sources
 from tests.conftest import wait_until
 

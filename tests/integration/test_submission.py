@@ -15,7 +15,7 @@ from posemill.queue.window import queue_length
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from producer.runs import open_handle
-from producer.submission import submit
+from producer.submitting.submission import submit
 
 
 def recipe(sources: Path | str, **changes: Any) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from posemill.contract.identity import control_digest, picture_digest
 from posemill.contract.records import Run, Source, decode, encode
 from posemill.contract.specs import ControlNetSpec, DetectSpec, LoraSpec
 from posemill.errors import RecipeError, RowError
-from producer.planning import Expander
 from producer.recipes import resolving
 from producer.recipes.recipe import parse_recipe
 from producer.recipes.resolving import resolve
 from producer.sources.rows import Candidate, Row
+from producer.submitting.planning import Expander
 
 PINNED = "0" * 40
 THREE = [

@@ -20,8 +20,8 @@ from producer.exports.filters import parse_filter
 from producer.exports.options import Options
 from producer.recipes.recipe import SECTIONS, parse_recipe, read_recipe
 from producer.recipes.yaml_values import read_yaml
-from producer.rehearsal import rehearse
 from producer.sources.manifests import read_manifest
+from producer.submitting.rehearsal import rehearse
 from tests.synthetic_run import synthetic_run
 
 MANY = settings(max_examples=150, deadline=None)

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 from posemill.catalogue.pairing import local_base, local_controlnet, mismatch
 from posemill.errors import RecipeError
 from posemill.settings import Settings
-from producer.rehearsal import rehearse
+from producer.submitting.rehearsal import rehearse
 from tests.small_pictures import picture
 
 KEY = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"

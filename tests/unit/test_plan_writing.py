@@ -11,9 +11,9 @@ from posemill.contract.keys import RunKeys
 from posemill.contract.records import StoredObject
 from posemill.errors import RecipeError, RowError, TransientError
 from posemill.settings import Settings
-from producer import submission
 from producer.recipes.recipe import parse_recipe
 from producer.sources.scanning import SkippedTally
+from producer.submitting import submission
 from tests.planned import make_run
 from tests.small_pictures import picture
 

@@ -9,9 +9,9 @@ import pytest
 from posemill.contract.keys import Stage
 from posemill.contract.records import Run, Source, encode_shard
 from posemill.errors import RowError
-from producer.planning import Expander, Planner, Shard, slicing
 from producer.recipes.recipe import parse_recipe
 from producer.sources.finding import Candidate, Row
+from producer.submitting.planning import Expander, Planner, Shard, slicing
 from tests.planned import make_run
 
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.recent import Recent
+from producer.submitting.recent import Recent
 
 
 class SameHash(int):

@@ -12,14 +12,14 @@ from posemill.contract.records import Item, Plan, RefusedRow, decode, decode_lin
 from posemill.errors import RecipeError, RowError
 from posemill.settings import Settings
 from posemill.storage.store import ObjectInfo
-from producer import rehearsal, submission
-from producer.planning import Expander, Planner
 from producer.recipes.recipe import parse_recipe
 from producer.recipes.resolving import resolve
-from producer.rehearsal import Rehearsal, rehearse
 from producer.sources.finding import find_rows
 from producer.sources.intake import Intake
 from producer.sources.scanning import SkippedTally
+from producer.submitting import rehearsal, submission
+from producer.submitting.planning import Expander, Planner
+from producer.submitting.rehearsal import Rehearsal, rehearse
 from tests.small_pictures import picture
 from tests.unit.test_plan_writing import MemoryStore
 

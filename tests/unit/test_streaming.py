@@ -2,7 +2,7 @@
 
 import pytest
 
-from producer.streaming import in_order
+from producer.submitting.streaming import in_order
 
 
 def test_results_come_in_the_order_of_their_values():

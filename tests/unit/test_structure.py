@@ -119,7 +119,7 @@ def test_the_environment_is_read_in_settings_and_by_those_who_pass_it_on():
     assert {path for path, tree in sources().items() if uses_environment(tree)} == set(ENVIRONMENT_USERS)
 
 
-@pytest.mark.parametrize("module", ["producer", "producer.cli.main", "producer.submission", "producer.demo"])
+@pytest.mark.parametrize("module", ["producer", "producer.cli.main", "producer.submitting.submission", "producer.demo"])
 def test_the_producer_starts_without_the_models_libraries(module):
     loaded = run_python(f"import sys, {module}; print(*sys.modules)").split()
     assert module in loaded

@@ -9,11 +9,11 @@ from posemill.contract.identity import derived_seed, item_digest, picture_digest
 from posemill.contract.keys import Stage
 from posemill.contract.records import Item, Plan, RefusedRow, Run, ShardHeader, Slicing, Source
 from posemill.errors import RowError
-from producer.recent import Recent
 from producer.recipes.prompts import combinations, fillings, parse_template
 from producer.recipes.recipe import Recipe
 from producer.sources.intake import Taken
 from producer.sources.rows import Row, text_of
+from producer.submitting.recent import Recent
 
 ITEMS_REMEMBERED = 200_000  # so many items back a repeated row is noticed
 SOURCES_REMEMBERED = 100_000  # rows that name one of these again share its detection

@@ -12,15 +12,15 @@ from posemill.contract.records import Item, RefusedRow, Run, SkippedFiles, Sourc
 from posemill.errors import RowError
 from posemill.settings import Settings, load_settings
 from posemill.storage.store import Store, open_store
-from producer.nothing_stored import NothingStored
-from producer.planning import Expander, Planner, plan_rows
 from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.recipes.recipe_checks import notes_on
 from producer.recipes.resolving import resolve
 from producer.sources.intake import Intake
 from producer.sources.rows import Row
 from producer.sources.scanning import SkippedTally
-from producer.submission import asked_rows
+from producer.submitting.nothing_stored import NothingStored
+from producer.submitting.planning import Expander, Planner, plan_rows
+from producer.submitting.submission import asked_rows
 
 SHOWN = 5  # items, refused rows and repeated rows
 

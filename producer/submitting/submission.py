@@ -19,8 +19,6 @@ from posemill.queue.redis_safety import require_safe_redis
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_run
 from posemill.storage.store import Store, open_store, require_conditional_writes
-from producer.nothing_stored import NothingStored
-from producer.planning import SHARD_ROWS, Expander, Planner, Shard, plan_rows
 from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.recipes.recipe_checks import require_no_text, require_prompts, templates_of
 from producer.recipes.resolving import checked_run_id, new_run_id, resolve
@@ -29,7 +27,9 @@ from producer.sources.finding import find_rows
 from producer.sources.intake import Intake
 from producer.sources.rows import Row
 from producer.sources.scanning import SkippedTally
-from producer.streaming import in_order
+from producer.submitting.nothing_stored import NothingStored
+from producer.submitting.planning import SHARD_ROWS, Expander, Planner, Shard, plan_rows
+from producer.submitting.streaming import in_order
 
 Progress = Callable[[Plan], None]
 UPLOADS = 8  # plan shards on their way to storage while the next rows are planned
