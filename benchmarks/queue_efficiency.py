@@ -13,7 +13,7 @@ from benchmarks.photographs import composed, square
 from posemill.contract.keys import Stage
 from posemill.settings import Settings
 from producer.local_fleet import local_fleet
-from producer.runs import RunHandle
+from producer.runs.handle import RunHandle
 from producer.submitting.submission import submit
 from workers.generate import GenerateWork
 from workers.pipelines import load_pipeline

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from producer.runs import RunHandle, Status, open_handle
+    from producer.runs.handle import RunHandle, Status, open_handle
     from producer.submitting.submission import submit
 
 __all__ = ["RunHandle", "Status", "open_handle", "submit"]
@@ -16,7 +16,7 @@ def __getattr__(name: str) -> Any:
 
         return submit
     if name in ("RunHandle", "Status", "open_handle"):
-        import producer.runs
+        import producer.runs.handle
 
-        return getattr(producer.runs, name)
+        return getattr(producer.runs.handle, name)
     raise AttributeError(f"module 'producer' has no attribute {name!r}")

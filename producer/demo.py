@@ -9,10 +9,10 @@ import msgspec
 
 from posemill.contract.keys import Stage
 from posemill.errors import BadInput
-from producer.checking import Proof, check
 from producer.exports.dataset import Exported, export_run
 from producer.local_fleet import local_fleet
-from producer.runs import Status
+from producer.runs.checking import Proof, check
+from producer.runs.handle import Status
 from producer.submitting.submission import submit
 
 RUN_ID = "demo"

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from posemill.contract.keys import Stage
-from producer.runs import Status
+from producer.runs.handle import Status
 
 PIPE_WIDTH = 200  # characters a line where there is no terminal
 

@@ -22,9 +22,9 @@ def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> No
     import msgspec
 
     from posemill.storage.store import open_store
-    from producer.checking import check as check_run
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json
+    from producer.runs.checking import check as check_run
 
     proof = check_run(open_store(local_settings().store, many_reads=True), run_id, deep=deep)
     if as_json:

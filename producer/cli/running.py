@@ -8,7 +8,7 @@ import click
 
 if TYPE_CHECKING:
     from posemill.contract.records import Plan
-    from producer.runs import RunHandle
+    from producer.runs.handle import RunHandle
     from producer.submitting.rehearsal import Rehearsal
 
 RUN = click.argument("run_id", metavar="RUN")
@@ -167,7 +167,7 @@ def _repeats(found: "Rehearsal | Plan", places: list[str]) -> list[str]:
 
 def _handle(run_id: str) -> "RunHandle":
     from producer.cli.local_settings import local_settings
-    from producer.runs import open_handle
+    from producer.runs.handle import open_handle
 
     return open_handle(run_id, local_settings())
 

@@ -20,7 +20,7 @@ def status(run_id: str | None, watch: bool, as_json: bool) -> None:
     """Show RUN's progress, or the open runs and the workers."""
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import ProgressBars, print_json, print_status, status_values
-    from producer.runs import open_handle
+    from producer.runs.handle import open_handle
 
     settings = local_settings()
     if run_id is None:
@@ -45,7 +45,7 @@ def runs(as_json: bool) -> None:
     from posemill.storage.store import open_store
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json, print_table
-    from producer.runs import run_ids
+    from producer.runs.handle import run_ids
 
     settings = local_settings()
     ledger = open_ledger(settings.redis_url.get_secret_value())
@@ -64,7 +64,7 @@ def failures(run_id: str, as_json: bool) -> None:
     from posemill.contract.records import RefusedRow, SourceResult
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json_line
-    from producer.runs import open_handle
+    from producer.runs.handle import open_handle
 
     for failure in open_handle(run_id, local_settings()).failures():
         if as_json:

@@ -10,7 +10,6 @@ import msgspec
 from posemill.contract.identity import sha256
 from posemill.errors import BadInput, NotFound
 from posemill.storage.store import Store
-from producer.checking import Fault
 from producer.exports.columns import Columns
 from producer.exports.destinations import Destination
 from producer.exports.filters import parse_filter
@@ -20,6 +19,7 @@ from producer.exports.reading import read_samples
 from producer.exports.samples import SampleReader
 from producer.exports.shards import MANIFEST, Index, Manifest, SampleEntry, StoredFile, index_name
 from producer.exports.splits import SPLITS, split_of
+from producer.runs.checking import Fault
 
 
 class ExportProof(msgspec.Struct, frozen=True, kw_only=True):

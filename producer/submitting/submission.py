@@ -22,7 +22,7 @@ from posemill.storage.store import Store, open_store, require_conditional_writes
 from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.recipes.recipe_checks import require_no_text, require_prompts, templates_of
 from producer.recipes.resolving import checked_run_id, new_run_id, resolve
-from producer.runs import RunHandle
+from producer.runs.handle import RunHandle
 from producer.sources.finding import find_rows
 from producer.sources.intake import Intake
 from producer.sources.rows import Row

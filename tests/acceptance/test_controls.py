@@ -10,9 +10,9 @@ from PIL import Image
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Outcome, RunState, decode
 from posemill.settings import Settings
-from producer.checking import check
 from producer.exports.dataset import export_run
 from producer.exports.options import Form, Options
+from producer.runs.checking import check
 from producer.submitting.submission import submit
 from tests.conftest import PHOTOS
 from tests.single_file import write_single_file

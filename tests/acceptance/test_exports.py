@@ -18,7 +18,7 @@ from posemill.settings import Settings
 from posemill.storage.store import open_store
 from producer.cli.main import posemill
 from producer.exports.options import Form
-from producer.runs import RunHandle
+from producer.runs.handle import RunHandle
 from producer.submitting.submission import submit
 from tests.conftest import PHOTOS
 from tests.synthetic_run import digests

@@ -26,8 +26,8 @@ from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from producer.checking import check
-from producer.runs import RunHandle
+from producer.runs.checking import check
+from producer.runs.handle import RunHandle
 from producer.services import EmbeddedServices
 from producer.submitting.submission import submit
 from tests.chaos.faults import dump, fill, restore

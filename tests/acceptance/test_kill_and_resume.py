@@ -14,7 +14,7 @@ from posemill.processes.supervisor import Supervisor
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from producer.checking import check
+from producer.runs.checking import check
 from producer.submitting.submission import submit
 from tests.conftest import wait_until
 

@@ -15,10 +15,10 @@ from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, ItemResult, Outcome, RefusedRow, RunState, SourceResult, decode
 from posemill.settings import Settings
 from posemill.storage.store import Store, open_store
-from producer.checking import check
 from producer.cli.main import posemill
 from producer.exports.dataset import export_run
-from producer.runs import RunHandle
+from producer.runs.checking import check
+from producer.runs.handle import RunHandle
 from producer.submitting.submission import submit
 
 TIMEOUT_SECONDS = 150

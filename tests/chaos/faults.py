@@ -15,7 +15,7 @@ from posemill.processes.supervisor import Supervisor
 from posemill.queue.celery_app import make_app, send_batches
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
-from producer.runs import RunHandle
+from producer.runs.handle import RunHandle
 from producer.services import EmbeddedServices
 from tests.chaos.proxy import Fault, FaultProxy
 

@@ -10,7 +10,7 @@ from posemill.processes.supervisor import Child, RestartPolicy, Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from producer.checking import check
+from producer.runs.checking import check
 from tests.small_pictures import picture
 
 ANY_MODEL = {"base": "nobody/none", "controlnet": "nobody/none"}

@@ -13,7 +13,7 @@ from posemill.contract.keys import Priority, Stage, queue_list, queue_name
 from posemill.queue.ledger import History, Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from producer.runs import RunHandle
+from producer.runs.handle import RunHandle
 from producer.submitting.submission import submit
 from tests.chaos.runs import recipe, write_sources
 from tests.conftest import wait_until

@@ -14,7 +14,7 @@ from posemill.queue.ledger import Ledger
 from posemill.queue.window import queue_length
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from producer.runs import open_handle
+from producer.runs.handle import open_handle
 from producer.submitting.submission import submit
 
 

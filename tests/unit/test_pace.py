@@ -5,7 +5,7 @@ import pytest
 from posemill.contract.keys import Stage
 from posemill.contract.records import RunState
 from posemill.queue.progress import Snapshot, StageCounts
-from producer.pace import LEAST_SECONDS, WINDOW_SECONDS, rate, remaining_seconds
+from producer.runs.pace import LEAST_SECONDS, WINDOW_SECONDS, rate, remaining_seconds
 
 
 def counts(done: int, rows: int) -> StageCounts:

@@ -27,7 +27,7 @@ from posemill.queue.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
 from posemill.storage.store import Store, open_store
-from producer.pace import remaining_seconds
+from producer.runs.pace import remaining_seconds
 
 log = logging.getLogger(__name__)
 
