@@ -13,7 +13,7 @@ from benchmarks.figure import Figure, alternate, median_ratio
 from benchmarks.photographs import composed, square
 from posemill.catalogue.models import MODELS, local_path
 from posemill.contract.keys import Stage
-from producer.local_fleet import local_fleet
+from producer.local.local_fleet import local_fleet
 from producer.submitting.submission import submit
 from workers.annotators.openpose import load_openpose_thin
 

@@ -18,7 +18,7 @@ from posemill.storage.store import Store, open_store
 from producer.exports.destinations import FolderDestination
 from producer.exports.exporting import Exporter
 from producer.exports.options import Form, Options
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 from tests.synthetic_run import BATCH, RUN_ID, SyntheticStore, item_id, png
 
 ITEMS = 1000  # of which nine in ten are done

@@ -24,7 +24,7 @@ from posemill.queue.window import queue_length
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_plan
 from posemill.storage.store import open_store
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 
 ROWS, FEWER_ROWS, FEWEST_ROWS = 1_000_000, 100_000, 100
 MESSAGES = 20_000  # of the peer, each round

@@ -12,7 +12,7 @@ from benchmarks.figure import Figure, alternate, median_ratio
 from benchmarks.photographs import composed, square
 from posemill.contract.keys import Stage
 from posemill.settings import Settings
-from producer.local_fleet import local_fleet
+from producer.local.local_fleet import local_fleet
 from producer.runs.handle import RunHandle
 from producer.submitting.submission import submit
 from workers.generate import GenerateWork

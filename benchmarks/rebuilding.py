@@ -16,8 +16,8 @@ from posemill.contract.records import BatchRecord, Item, ItemResult, Outcome, So
 from posemill.queue.rebuild import rebuild
 from posemill.settings import Settings
 from posemill.storage.store import Store, split_s3_uri
+from producer.local.services import EmbeddedServices
 from producer.runs.handle import RunHandle
-from producer.services import EmbeddedServices
 from producer.submitting.streaming import in_order
 from producer.submitting.submission import submit
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from posemill.processes.supervisor import Child, Supervisor
 from posemill.settings import Settings
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 from producer.submitting.submission import submit
 from tests.small_pictures import picture
 

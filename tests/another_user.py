@@ -16,7 +16,7 @@ from typing import TypeVar
 import psutil
 import pytest
 
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 
 Value = TypeVar("Value")
 

@@ -14,8 +14,8 @@ from posemill.queue.death_reports import DeathReports
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store, open_store
-from producer.local_fleet import worker_children
-from producer.services import EmbeddedServices
+from producer.local.local_fleet import worker_children
+from producer.local.services import EmbeddedServices
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes share the cores; torch is imported after this
 

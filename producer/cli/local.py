@@ -19,7 +19,7 @@ STAGES = click.argument("stage", type=click.Choice(["detect", "generate"]))
 def demo(recipe: Path, out: Path) -> None:
     """Run RECIPE (examples/demo.yaml) with services and workers of its own; leave its data set in a folder."""
     from producer.cli.printing import ProgressBars, print_status
-    from producer.demo import run_demo
+    from producer.local.demo import run_demo
 
     begun = time.monotonic()
     with ProgressBars() as bars:
@@ -42,7 +42,7 @@ def up(detect_workers: int, generate_workers: int) -> None:
 
     from posemill.contract.keys import Stage
     from producer.cli.local_settings import FOLDER
-    from producer.local_fleet import local_fleet
+    from producer.local.local_fleet import local_fleet
 
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -76,7 +76,7 @@ def doctor(as_json: bool) -> None:
     """Say what is installed, reachable and misconfigured, and what to do about it."""
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json, print_table
-    from producer.doctor import examine
+    from producer.local.doctor import examine
 
     findings = examine(local_settings)
     if as_json:
@@ -96,7 +96,7 @@ def health(stage: str, limit_seconds: float) -> None:
     from posemill.contract.keys import Stage
     from posemill.queue.ledger import open_ledger
     from producer.cli.local_settings import local_settings
-    from producer.liveness import trouble
+    from producer.local.liveness import trouble
 
     ledger = open_ledger(local_settings().redis_url.get_secret_value())
     found = trouble(ledger.workers(), socket.gethostname(), Stage(stage), limit_seconds=limit_seconds)

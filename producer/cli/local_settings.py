@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from posemill.settings import Settings, load_settings
-from producer.sealed_environment import sealed
+from producer.local.sealed_environment import sealed
 
 FOLDER = Path(".posemill")
 
@@ -15,8 +15,8 @@ def local_settings() -> Settings:
     The latter also seals the environment of this process and its children: it leads to these services alone.
     """
     if not os.environ.get("POSEMILL_STORE") and (FOLDER / "services.json").is_file():
-        from producer.service_state import read_state, require_own
-        from producer.services import environment_of
+        from producer.local.service_state import read_state, require_own
+        from producer.local.services import environment_of
 
         require_own(FOLDER)
         environment = sealed(os.environ, environment_of(read_state(FOLDER / "services.json")))

@@ -118,7 +118,7 @@ def preview(recipe: str, count: int, out: Path, overrides: tuple[str, ...], as_j
     """Make the control images of an even sample of RECIPE's sources here, and show them on a contact sheet."""
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json, print_table
-    from producer.preview import preview as make_preview
+    from producer.local.preview import preview as make_preview
 
     made = make_preview(recipe, out, count=count, overrides=overrides, settings=local_settings())
     if as_json:

@@ -26,9 +26,9 @@ from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
+from producer.local.services import EmbeddedServices
 from producer.runs.checking import check
 from producer.runs.handle import RunHandle
-from producer.services import EmbeddedServices
 from producer.submitting.submission import submit
 from tests.chaos.faults import dump, fill, restore
 from tests.chaos.proxy import Fault, FaultProxy

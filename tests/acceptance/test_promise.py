@@ -17,9 +17,9 @@ from posemill.queue.celery_app import make_app, send_batches
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
+from producer.local.services import EmbeddedServices
 from producer.runs.checking import check
 from producer.runs.handle import RunHandle
-from producer.services import EmbeddedServices
 from producer.submitting.submission import submit
 from tests.chaos.runs import chaos_workers, recipe, write_sources
 from tests.chaos.worker import BLACK, ERROR, HANG, KILL, NAN

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 
 PHOTO = Path(__file__).parents[2] / "examples" / "photos" / "astronaut.png"
 RECIPE = {

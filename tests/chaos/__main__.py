@@ -18,7 +18,7 @@ from pathlib import Path
 from posemill.processes.supervisor import Supervisor
 from posemill.settings import Settings
 from posemill.storage.store import open_store
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 from producer.submitting.submission import submit
 from tests.chaos.faults import Harm
 from tests.chaos.proxy import FaultProxy

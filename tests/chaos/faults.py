@@ -15,8 +15,8 @@ from posemill.processes.supervisor import Supervisor
 from posemill.queue.celery_app import make_app, send_batches
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
+from producer.local.services import EmbeddedServices
 from producer.runs.handle import RunHandle
-from producer.services import EmbeddedServices
 from tests.chaos.proxy import Fault, FaultProxy
 
 PASSING = (Fault.ERROR_500, Fault.SLOW_DOWN, Fault.NOTHING, Fault.LOST_REPLY, Fault.HALF_BODY)

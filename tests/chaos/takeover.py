@@ -9,7 +9,7 @@ from posemill.contract.keys import DISPATCHER, Stage, StageKeys, queue_name, run
 from posemill.queue.ledger import Ledger
 from posemill.queue.window import queue_length
 from posemill.settings import Settings
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 from producer.submitting.submission import submit
 from tests.chaos.runs import chaos_workers, recipe, write_sources
 from tests.conftest import wait_until

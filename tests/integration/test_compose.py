@@ -25,8 +25,8 @@ from posemill.contract.keys import Stage
 from posemill.processes.supervisor import Child, Supervisor
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings
-from producer.embedded_servers import packaged_binary, remove_sockets
-from producer.service_state import ServicePorts, free_ports
+from producer.local.embedded_servers import packaged_binary, remove_sockets
+from producer.local.service_state import ServicePorts, free_ports
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ from posemill.errors import ServiceError
 from posemill.queue.ledger import Ledger
 from posemill.queue.redis_safety import require_safe_redis
 from posemill.settings import Settings, load_settings
-from producer.doctor import Finding, examine
+from producer.local.doctor import Finding, examine
 
 SAFE = {"maxmemory-policy": "noeviction", "appendonly": "yes", "save": ""}
 CASES = [

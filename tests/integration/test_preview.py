@@ -12,7 +12,7 @@ from PIL import Image
 from posemill.errors import RecipeError, RunFault
 from posemill.settings import Settings
 from producer.cli.main import posemill
-from producer.preview import preview
+from producer.local.preview import preview
 from tests.conftest import PHOTOS
 
 SETTINGS = Settings(store="")

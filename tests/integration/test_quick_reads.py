@@ -10,7 +10,7 @@ from posemill.settings import Settings
 from posemill.storage import obstore_reads as quick_reads
 from posemill.storage.obstore_reads import MOST_FAILURES
 from posemill.storage.store import S3Store, open_store
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 from tests.chaos.proxy import Fault, FaultProxy
 
 

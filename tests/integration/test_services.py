@@ -17,9 +17,9 @@ import redis
 
 from posemill.errors import PosemillError, ServiceError
 from posemill.storage.store import open_store
-from producer import embedded_servers
 from producer.cli.local_settings import local_settings
-from producer.services import EmbeddedServices
+from producer.local import embedded_servers
+from producer.local.services import EmbeddedServices
 from tests.another_user import Doors, as_another_user, break_in, needs_root
 
 Value = TypeVar("Value")

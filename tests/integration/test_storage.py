@@ -9,7 +9,7 @@ from posemill.contract.records import StoredObject
 from posemill.errors import BadInput, NotFound, RunFault, ServiceError, TransientError
 from posemill.settings import Settings
 from posemill.storage.store import Store, open_store, require_conditional_writes, split_s3_uri
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 
 
 def test_the_first_writer_of_a_key_wins(store: Store) -> None:

@@ -8,7 +8,7 @@ import pytest
 from posemill.errors import RunFault, TransientError
 from posemill.settings import Settings
 from posemill.storage.store import S3Store, open_store
-from producer.services import EmbeddedServices
+from producer.local.services import EmbeddedServices
 from tests.chaos.proxy import Fault, FaultProxy
 
 

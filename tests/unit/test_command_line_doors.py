@@ -20,7 +20,7 @@ from posemill.queue.celery_app import make_app
 from posemill.settings import Settings, load_settings
 from posemill.storage.store import open_store
 from producer.cli import main as cli
-from producer.doctor import examine
+from producer.local.doctor import examine
 from tests.another_user import as_another_user, needs_root
 from tests.small_pictures import picture
 
@@ -281,10 +281,10 @@ def test_doctor_survives_what_it_is_there_to_find(monkeypatch):
 
         return fail
 
-    monkeypatch.setattr("producer.doctor.version", raise_it(TypeError("damaged metadata")))
-    monkeypatch.setattr("producer.doctor._device", raise_it(OSError("libcudart.so is missing")))
-    monkeypatch.setattr("producer.doctor.open_ledger", raise_it(redis.ResponseError("OOM")))
-    monkeypatch.setattr("producer.doctor.open_store", raise_it(RunFault("no such bucket")))
+    monkeypatch.setattr("producer.local.doctor.version", raise_it(TypeError("damaged metadata")))
+    monkeypatch.setattr("producer.local.doctor._device", raise_it(OSError("libcudart.so is missing")))
+    monkeypatch.setattr("producer.local.doctor.open_ledger", raise_it(redis.ResponseError("OOM")))
+    monkeypatch.setattr("producer.local.doctor.open_store", raise_it(RunFault("no such bucket")))
     findings = {finding.what: finding for finding in examine(Settings)}
     assert {what for what, finding in findings.items() if finding.verdict == "wrong"} >= {
         "worker packages", "local packages", "device", "Redis", "storage"

@@ -3,7 +3,7 @@
 import pytest
 
 from posemill.contract.keys import Stage
-from producer.liveness import SILENT_SECONDS, trouble
+from producer.local.liveness import SILENT_SECONDS, trouble
 
 NOW = 1000.0
 

@@ -5,7 +5,7 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.sealed_environment import LOOPBACK_HOSTS, sealed
+from producer.local.sealed_environment import LOOPBACK_HOSTS, sealed
 
 SERVICES = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "POSEMILL_STORE": "s3://posemill"}
 NAMES = st.sampled_from(["PATH", "HF_HOME", "HTTP_PROXY", "all_proxy", "POSEMILL_DEVICE", "PYTHONPATH"])

@@ -41,7 +41,7 @@ FORBIDDEN = {
 ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pydantic
     "posemill/processes/child.py": "a child process gets this one's variables",
     "producer/cli/local_settings.py": "looks whether the user has named a storage, and else sets what `posemill up` serves",
-    "producer/local_fleet.py": "leads to the embedded services for as long as they are up",
+    "producer/local/local_fleet.py": "leads to the embedded services for as long as they are up",
     "workers/__main__.py": "a child process gets this one's variables",
 }
 
@@ -88,7 +88,7 @@ def test_a_package_imports_nothing_that_it_must_work_without(package):
 
 def test_of_the_producer_doctor_alone_looks_for_torch():
     users = {path for path, tree in sources().items() if "torch" in imports_of(tree) and path.startswith("producer/")}
-    assert users == {"producer/doctor.py"}
+    assert users == {"producer/local/doctor.py"}
 
 
 def test_controlnet_aux_is_imported_by_the_detectors_families_alone():
@@ -119,7 +119,9 @@ def test_the_environment_is_read_in_settings_and_by_those_who_pass_it_on():
     assert {path for path, tree in sources().items() if uses_environment(tree)} == set(ENVIRONMENT_USERS)
 
 
-@pytest.mark.parametrize("module", ["producer", "producer.cli.main", "producer.submitting.submission", "producer.demo"])
+@pytest.mark.parametrize(
+    "module", ["producer", "producer.cli.main", "producer.submitting.submission", "producer.local.demo"]
+)
 def test_the_producer_starts_without_the_models_libraries(module):
     loaded = run_python(f"import sys, {module}; print(*sys.modules)").split()
     assert module in loaded

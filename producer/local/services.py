@@ -17,8 +17,15 @@ import redis
 from posemill.errors import PosemillError, ServiceError
 from posemill.processes.supervisor import Supervisor
 from posemill.storage.store import Store, open_store
-from producer.embedded_servers import BUCKET, redis_child, remove_sockets, s3_child
-from producer.service_state import LOOPBACK, ServiceState, all_free, folder_lock, load_or_create_state, require_own
+from producer.local.embedded_servers import BUCKET, redis_child, remove_sockets, s3_child
+from producer.local.service_state import (
+    LOOPBACK,
+    ServiceState,
+    all_free,
+    folder_lock,
+    load_or_create_state,
+    require_own,
+)
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import msgspec
 from posemill.contract.keys import Stage
 from posemill.errors import BadInput
 from producer.exports.dataset import Exported, export_run
-from producer.local_fleet import local_fleet
+from producer.local.local_fleet import local_fleet
 from producer.runs.checking import Proof, check
 from producer.runs.handle import Status
 from producer.submitting.submission import submit

@@ -10,8 +10,8 @@ from posemill.processes.own_modules import module_command
 from posemill.processes.supervisor import Child, Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.settings import Settings, load_settings
-from producer.sealed_environment import sealed
-from producer.services import EmbeddedServices
+from producer.local.sealed_environment import sealed
+from producer.local.services import EmbeddedServices
 
 
 @contextmanager
