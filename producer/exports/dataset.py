@@ -8,7 +8,6 @@ from markupsafe import Markup
 
 from posemill.contract.records import Run
 from posemill.storage.store import Store
-from producer.contact_sheet import control_word, write_contact_sheet
 from producer.exports.card import render_card
 from producer.exports.destinations import Destination, open_destination
 from producer.exports.exporting import Exporter
@@ -18,6 +17,7 @@ from producer.exports.report import render_report, report_pictures
 from producer.exports.samples import POLL_SECONDS
 from producer.exports.shards import Manifest
 from producer.exports.sheet import Shown
+from producer.sheets.contact_sheet import control_word, write_contact_sheet
 
 LICENCE = "other"  # the Hub's word for what only the exporter can say
 

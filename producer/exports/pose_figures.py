@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from producer.exports.pose_map import Cluster, PoseMap
 from producer.exports.poses_seen import SeenPose
-from producer.skeletons import limbs
+from producer.sheets.skeletons import limbs
 
 WIDTH, HEIGHT, FIGURE = 640, 480, 62  # units of the map, and a figure's side
 ROOM = 0.8  # of a figure's side is kept free around its middle

@@ -3,7 +3,6 @@
 from markupsafe import Markup
 
 from posemill.contract.records import Run
-from producer.contact_sheet import Sheet, picture_environment, sampled
 from producer.exports.card import model_licence, models, settings_of
 from producer.exports.pages import script_digest
 from producer.exports.plots import shown, svg
@@ -11,6 +10,7 @@ from producer.exports.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.pose_map import FEWEST_POSES, map_poses
 from producer.exports.shards import Manifest
 from producer.exports.statistics import Statistics
+from producer.sheets.contact_sheet import Sheet, picture_environment, sampled
 
 MOST_SOURCES = 4
 

@@ -12,7 +12,6 @@ from posemill.errors import PosemillError
 from posemill.pictures.decoding import decode_picture
 from posemill.pictures.poses import Pose, from_openpose_json
 from posemill.storage.store import Store
-from producer.contact_sheet import Sheet, SheetControl, SheetImage, SheetLine, SheetRow, UnusedSource, UnusedSources
 from producer.exports.controls import ControlImages, control_name, read_address
 from producer.exports.exporting import Onlooker
 from producer.exports.folder_shards import FOLDERS, control_file, image_file, source_file
@@ -23,7 +22,16 @@ from producer.exports.pictures import planned_source
 from producer.exports.published import published_name, sources_of
 from producer.exports.samples import Sample
 from producer.exports.webdataset_shards import tar_name
-from producer.sampling import EvenSample, even_places
+from producer.sheets.contact_sheet import (
+    Sheet,
+    SheetControl,
+    SheetImage,
+    SheetLine,
+    SheetRow,
+    UnusedSource,
+    UnusedSources,
+)
+from producer.sheets.sampling import EvenSample, even_places
 
 MOST_SOURCES, MOST_PROMPTS, MOST_IMAGES, MOST_UNUSED = 24, 6, 8, 12
 ABOUT_IMAGES, FEWEST_SOURCES = 240, 4  # on a page: some ten megabytes

@@ -18,11 +18,11 @@ from posemill.processes.own_modules import module_command
 from posemill.settings import Settings, load_settings
 from posemill.storage.store import Store, open_store
 from posemill.storage.urls import fetch
-from producer.lettering import counted
 from producer.recipes.recipe import parse_recipe, read_recipe, recipe_folder
 from producer.recipes.resolving import resolve
-from producer.sampling import even_sample
-from producer.sheet_picture import Cell, CellRow, draw_sheet
+from producer.sheets.lettering import counted
+from producer.sheets.sampling import even_sample
+from producer.sheets.sheet_picture import Cell, CellRow, draw_sheet
 from producer.sources.rows import Candidate, Row
 from producer.sources.scanning import SkippedTally
 from producer.sources.source_files import read_picture

@@ -15,7 +15,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
 from posemill.pictures.poses import Person, Pose
-from producer.contact_sheet import (
+from producer.exports.dataset import export_run
+from producer.exports.options import Form, Options
+from producer.sheets.contact_sheet import (
     Sheet,
     SheetControl,
     SheetImage,
@@ -25,8 +27,6 @@ from producer.contact_sheet import (
     UnusedSources,
     render_page,
 )
-from producer.exports.dataset import export_run
-from producer.exports.options import Form, Options
 from tests.synthetic_run import RUN_ID, SyntheticStore
 
 PROGRAMS = ("chromium", "chromedriver")

@@ -12,7 +12,8 @@ from PIL import Image
 
 from posemill.errors import BadInput
 from posemill.pictures.poses import Person, Pose
-from producer.contact_sheet import (
+from producer.exports.pages import environment, script_digest
+from producer.sheets.contact_sheet import (
     Sheet,
     SheetControl,
     SheetImage,
@@ -25,10 +26,9 @@ from producer.contact_sheet import (
     sampled,
     write_contact_sheet,
 )
-from producer.exports.pages import environment, script_digest
-from producer.lettering import font_for, wrapped
-from producer.sheet_picture import CELL_HEIGHT, GAP, MARGIN, RULE_SPACE
-from producer.thumbnails import thumbnail
+from producer.sheets.lettering import font_for, wrapped
+from producer.sheets.sheet_picture import CELL_HEIGHT, GAP, MARGIN, RULE_SPACE
+from producer.sheets.thumbnails import thumbnail
 
 SKELETON = Pose(width=64, height=64, people=(Person(body=tuple((0.5, n / 20, 0.9) for n in range(18))),))
 

@@ -17,7 +17,7 @@ from producer.exports.exporting import Exporter
 from producer.exports.options import Form, ImageFormat, Options
 from producer.exports.proof import check_export
 from producer.exports.shards import Manifest
-from producer.thumbnails import thumbnail
+from producer.sheets.thumbnails import thumbnail
 from tests.conftest import wait_until
 from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, variant_image
 from workers.content import Content

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from producer.sampling import EvenSample, even_places, even_sample
+from producer.sheets.sampling import EvenSample, even_places, even_sample
 
 
 @given(total=st.integers(0, 5000), most=st.integers(0, 60))

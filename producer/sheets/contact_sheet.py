@@ -12,11 +12,11 @@ from PIL import Image
 
 from posemill.pictures.poses import Pose
 from producer.exports.pages import environment, script_digest
-from producer.lettering import counted
-from producer.sampling import even_places
-from producer.sheet_picture import Cell, CellRow, draw_sheet
-from producer.skeletons import pose_overlay
-from producer.thumbnails import thumbnail
+from producer.sheets.lettering import counted
+from producer.sheets.sampling import even_places
+from producer.sheets.sheet_picture import Cell, CellRow, draw_sheet
+from producer.sheets.skeletons import pose_overlay
+from producer.sheets.thumbnails import thumbnail
 
 PNG_LINES = 24  # of images; the fewer prompts a source has, the more sources are shown
 PNG_IMAGES = 6  # of a prompt

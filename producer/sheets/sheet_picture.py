@@ -8,9 +8,9 @@ from pathlib import Path
 from PIL import Image, ImageChops, ImageDraw
 
 from posemill.pictures.poses import Pose
-from producer.lettering import font_for, wrapped
-from producer.skeletons import draw_pose
-from producer.thumbnails import thumbnail
+from producer.sheets.lettering import font_for, wrapped
+from producer.sheets.skeletons import draw_pose
+from producer.sheets.thumbnails import thumbnail
 
 CELL_HEIGHT = 200
 WIDEST_IMAGE, WIDEST_INPUT = 1.6, 1.0  # width to height of the room for a picture; a wider one is fitted in
