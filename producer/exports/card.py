@@ -7,9 +7,9 @@ import yaml
 
 from posemill.catalogue.models import MODELS
 from posemill.contract.records import Run
-from producer.exports.columns import Kind
 from producer.exports.options import Form, Options
 from producer.exports.pages import environment
+from producer.exports.samples.columns import Kind
 from producer.exports.shards import Manifest
 from producer.exports.statistics import Statistics
 

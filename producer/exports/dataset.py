@@ -14,7 +14,7 @@ from producer.exports.exporting import Exporter
 from producer.exports.options import Options
 from producer.exports.plots import overview_png
 from producer.exports.report import render_report, report_pictures
-from producer.exports.samples import POLL_SECONDS
+from producer.exports.samples.reading import POLL_SECONDS
 from producer.exports.shards import Manifest
 from producer.exports.sheet import Shown
 from producer.sheets.contact_sheet import control_word, write_contact_sheet

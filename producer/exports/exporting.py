@@ -8,18 +8,19 @@ from typing import Any
 from posemill.contract.records import ItemResult
 from posemill.errors import PermanentError
 from posemill.storage.store import Store
-from producer.exports.columns import Columns
 from producer.exports.committing import Commits
 from producer.exports.destinations import Destination
-from producer.exports.duplicates import Duplicates
 from producer.exports.extra import require_extra
-from producer.exports.filters import parse_filter
 from producer.exports.folder_shards import FOLDERS, FolderShard, split_files
 from producer.exports.options import Form, Options
 from producer.exports.parquet_shards import ParquetShard
-from producer.exports.pictures import Made, Maker
-from producer.exports.published import published_run
-from producer.exports.samples import POLL_SECONDS, Sample, SampleReader
+from producer.exports.samples.columns import Columns
+from producer.exports.samples.duplicates import Duplicates
+from producer.exports.samples.filters import parse_filter
+from producer.exports.samples.pictures import Made, Maker
+from producer.exports.samples.published import published_run
+from producer.exports.samples.reading import POLL_SECONDS, Sample, SampleReader
+from producer.exports.samples.splits import SPLITS
 from producer.exports.shards import (
     MANIFEST,
     Index,
@@ -32,7 +33,6 @@ from producer.exports.shards import (
     encode_pretty,
     record_digest,
 )
-from producer.exports.splits import SPLITS
 from producer.exports.statistics import Statistics
 from producer.exports.webdataset_shards import WebdatasetShard
 from producer.submitting.streaming import in_order

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from posemill.contract.identity import sha256
 from producer.exports.destinations import Destination
 from producer.exports.options import Form, Options
-from producer.exports.pictures import Made
+from producer.exports.samples.pictures import Made
 from producer.exports.shards import StoredFile, rows_name
 from producer.exports.temporary import GrowingFile
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 
 from posemill.errors import BadInput
-from producer.exports.filters import parse_filter
+from producer.exports.samples.filters import parse_filter
 
 
 class Form(StrEnum):

@@ -6,10 +6,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from producer.exports.columns import Kind
 from producer.exports.destinations import Destination
 from producer.exports.options import Options
-from producer.exports.pictures import Made
+from producer.exports.samples.columns import Kind
+from producer.exports.samples.pictures import Made
 from producer.exports.shards import StoredFile
 from producer.exports.temporary import GrowingFile
 

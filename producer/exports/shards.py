@@ -6,7 +6,7 @@ import msgspec
 
 from posemill.contract.identity import sha256
 from producer.exports.options import Options
-from producer.exports.pictures import Made
+from producer.exports.samples.pictures import Made
 
 MARKER = "posemill.json"  # first: whose export this is
 MANIFEST = "manifest.json"  # last: the export is whole

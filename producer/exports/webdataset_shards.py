@@ -7,7 +7,7 @@ import msgspec
 
 from producer.exports.destinations import Destination
 from producer.exports.options import Options
-from producer.exports.pictures import Made
+from producer.exports.samples.pictures import Made
 from producer.exports.shards import StoredFile
 from producer.exports.temporary import GrowingFile
 

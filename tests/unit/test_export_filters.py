@@ -3,7 +3,7 @@
 import pytest
 
 from posemill.errors import BadInput
-from producer.exports.filters import parse_filter
+from producer.exports.samples.filters import parse_filter
 
 COLUMNS = {"people": 1, "score": 0.6, "text": "a chef", "prompt_truncated": False, "column_my room": "hall"}
 

@@ -11,17 +11,17 @@ from PIL import Image
 from posemill.errors import BadInput
 from posemill.pictures.hashes import perceptual_hash
 from posemill.pictures.poses import BODY_KEYPOINTS, Person, Pose, to_openpose_json
-from producer.exports.controls import fitted_control
-from producer.exports.duplicates import Duplicates
 from producer.exports.extra import require_extra
 from producer.exports.keeping import Kept
-from producer.exports.keypoints import coco_text, placed
 from producer.exports.options import Options
 from producer.exports.plots import only, only_bin, overview_png, shown, svg
 from producer.exports.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.pose_map import map_poses
 from producer.exports.poses_seen import MOST, PosesSeen, normalised
-from producer.exports.splits import split_of
+from producer.exports.samples.controls import fitted_control
+from producer.exports.samples.duplicates import Duplicates
+from producer.exports.samples.keypoints import coco_text, placed
+from producer.exports.samples.splits import split_of
 from producer.exports.statistics import MOST_KINDS, OTHERS, Statistics, count
 
 CASES = Path(__file__).parent / "cases"

@@ -14,7 +14,7 @@ from posemill.settings import load_settings
 from posemill.storage.store import Store, get_unchanged
 from posemill.storage.urls import fetch
 from producer.exports.keeping import Kept
-from producer.exports.samples import Sample
+from producer.exports.samples.reading import Sample
 
 DRAWN = "controls/"  # where the detect stage keeps what it has drawn
 KEPT = 32  # control images in memory; neighbours in a run share theirs

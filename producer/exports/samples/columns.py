@@ -11,10 +11,10 @@ import msgspec
 
 from posemill.contract.records import Run
 from producer.exports.options import Options
-from producer.exports.pictures import Made
-from producer.exports.published import PROVENANCE, published_json, published_name, published_run, sources_of
-from producer.exports.samples import Sample
-from producer.exports.splits import split_of
+from producer.exports.samples.pictures import Made
+from producer.exports.samples.published import PROVENANCE, published_json, published_name, published_run, sources_of
+from producer.exports.samples.reading import Sample
+from producer.exports.samples.splits import split_of
 from producer.recipes.prompts import parse_template
 from producer.submitting.planning import CAPTION
 
