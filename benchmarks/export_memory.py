@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from benchmarks.figure import Figure
-from producer.exports.destinations import FolderDestination
 from producer.exports.exporting import Exporter
 from producer.exports.options import Form, Options
+from producer.exports.writing.destinations import FolderDestination
 from tests.synthetic_run import RUN_ID, SyntheticStore
 
 FEW, MANY = 10_000, 100_000  # samples

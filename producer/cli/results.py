@@ -46,8 +46,8 @@ def _check_export(dest: str, run_id: str | None, *, as_json: bool) -> int:
     from posemill.storage.store import open_store
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json
-    from producer.exports.destinations import open_destination
     from producer.exports.proof import check_export
+    from producer.exports.writing.destinations import open_destination
 
     settings = local_settings()  # also sets boto3's variables, for an s3:// prefix
     proof = check_export(open_destination(dest), open_store(settings.store) if run_id else None, run_id or "")

@@ -8,12 +8,8 @@ from typing import Any
 from posemill.contract.records import ItemResult
 from posemill.errors import PermanentError
 from posemill.storage.store import Store
-from producer.exports.committing import Commits
-from producer.exports.destinations import Destination
 from producer.exports.extra import require_extra
-from producer.exports.folder_shards import FOLDERS, FolderShard, split_files
 from producer.exports.options import Form, Options
-from producer.exports.parquet_shards import ParquetShard
 from producer.exports.samples.columns import Columns
 from producer.exports.samples.duplicates import Duplicates
 from producer.exports.samples.filters import parse_filter
@@ -21,7 +17,12 @@ from producer.exports.samples.pictures import Made, Maker
 from producer.exports.samples.published import published_run
 from producer.exports.samples.reading import POLL_SECONDS, Sample, SampleReader
 from producer.exports.samples.splits import SPLITS
-from producer.exports.shards import (
+from producer.exports.statistics import Statistics
+from producer.exports.writing.committing import Commits
+from producer.exports.writing.destinations import Destination
+from producer.exports.writing.folder_shards import FOLDERS, FolderShard, split_files
+from producer.exports.writing.parquet_shards import ParquetShard
+from producer.exports.writing.shards import (
     MANIFEST,
     Index,
     Manifest,
@@ -33,8 +34,7 @@ from producer.exports.shards import (
     encode_pretty,
     record_digest,
 )
-from producer.exports.statistics import Statistics
-from producer.exports.webdataset_shards import WebdatasetShard
+from producer.exports.writing.webdataset_shards import WebdatasetShard
 from producer.submitting.streaming import in_order
 
 THREADS, AHEAD = 16, 32  # samples read from storage at once, and held in memory

@@ -10,15 +10,15 @@ import msgspec
 from posemill.contract.identity import sha256
 from posemill.errors import BadInput, NotFound
 from posemill.storage.store import Store
-from producer.exports.destinations import Destination
-from producer.exports.folder_shards import FOLDERS, metadata_holds, metadata_name, prompts_file, split_rows
 from producer.exports.options import Form
 from producer.exports.reading import read_samples
 from producer.exports.samples.columns import Columns
 from producer.exports.samples.filters import parse_filter
 from producer.exports.samples.reading import SampleReader
 from producer.exports.samples.splits import SPLITS, split_of
-from producer.exports.shards import MANIFEST, Index, Manifest, SampleEntry, StoredFile, index_name
+from producer.exports.writing.destinations import Destination
+from producer.exports.writing.folder_shards import FOLDERS, metadata_holds, metadata_name, prompts_file, split_rows
+from producer.exports.writing.shards import MANIFEST, Index, Manifest, SampleEntry, StoredFile, index_name
 from producer.runs.checking import Fault
 
 

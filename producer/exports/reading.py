@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from posemill.contract.identity import sha256
 from producer.exports.options import Form, Options
-from producer.exports.shards import StoredFile
+from producer.exports.writing.shards import StoredFile
 
 BATCH = 100  # rows of Parquet in memory at once
 

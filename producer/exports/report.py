@@ -8,8 +8,8 @@ from producer.exports.pages import script_digest
 from producer.exports.plots import shown, svg
 from producer.exports.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.pose_map import FEWEST_POSES, map_poses
-from producer.exports.shards import Manifest
 from producer.exports.statistics import Statistics
+from producer.exports.writing.shards import Manifest
 from producer.sheets.contact_sheet import Sheet, picture_environment, sampled
 
 MOST_SOURCES = 4

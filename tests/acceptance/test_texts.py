@@ -5,10 +5,10 @@ from pathlib import Path
 import datasets
 import pytest
 
-from producer.exports.destinations import FolderDestination
 from producer.exports.exporting import Exporter
 from producer.exports.options import Form, Options
 from producer.exports.proof import check_export
+from producer.exports.writing.destinations import FolderDestination
 from tests.synthetic_run import RUN_ID, SyntheticStore, with_texts
 
 ITEMS = 4

@@ -12,7 +12,6 @@ from posemill.errors import BadInput
 from posemill.pictures.hashes import perceptual_hash
 from posemill.pictures.poses import BODY_KEYPOINTS, Person, Pose, to_openpose_json
 from producer.exports.extra import require_extra
-from producer.exports.keeping import Kept
 from producer.exports.options import Options
 from producer.exports.plots import only, only_bin, overview_png, shown, svg
 from producer.exports.pose_figures import cluster_svg, pose_map_svg
@@ -23,6 +22,7 @@ from producer.exports.samples.duplicates import Duplicates
 from producer.exports.samples.keypoints import coco_text, placed
 from producer.exports.samples.splits import split_of
 from producer.exports.statistics import MOST_KINDS, OTHERS, Statistics, count
+from producer.exports.writing.keeping import Kept
 
 CASES = Path(__file__).parent / "cases"
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from posemill.contract.records import BatchRecord, Outcome, decode, encode
-from producer.exports.destinations import FolderDestination
 from producer.exports.exporting import Exporter
 from producer.exports.options import Form, Options
 from producer.exports.sheet import MOST_SOURCES, MOST_UNUSED, Shown
+from producer.exports.writing.destinations import FolderDestination
 from producer.sheets.contact_sheet import Sheet
 from producer.sheets.skeletons import draw_pose, limbs
 from tests.synthetic_run import ITEMS_A_SOURCE, RUN_ID, SyntheticStore, item_id, source_name, synthetic_run

@@ -5,11 +5,11 @@ from typing import Any
 
 import msgspec
 
-from producer.exports.destinations import Destination
 from producer.exports.options import Options
 from producer.exports.samples.pictures import Made
-from producer.exports.shards import StoredFile
-from producer.exports.temporary import GrowingFile
+from producer.exports.writing.destinations import Destination
+from producer.exports.writing.shards import StoredFile
+from producer.exports.writing.temporary import GrowingFile
 
 
 def tar_name(split: str, number: int) -> str:

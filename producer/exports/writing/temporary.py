@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import IO, Any
 
-from producer.exports.destinations import Destination, unwritable
-from producer.exports.shards import StoredFile
+from producer.exports.writing.destinations import Destination, unwritable
+from producer.exports.writing.shards import StoredFile
 
 BUFFER_BYTES = 1 << 22  # few long writes: each waits for its turn among the threads that read from storage
 

@@ -9,8 +9,9 @@ import msgspec
 
 from posemill.contract.identity import sha256
 from posemill.errors import BadInput, NotFound
-from producer.exports.destinations import Destination
-from producer.exports.shards import (
+from producer.exports.statistics import Statistics
+from producer.exports.writing.destinations import Destination
+from producer.exports.writing.shards import (
     INDEXES,
     MANIFEST,
     MARKER,
@@ -20,7 +21,6 @@ from producer.exports.shards import (
     index_name,
     statistics_name,
 )
-from producer.exports.statistics import Statistics
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from posemill.contract.identity import sha256
-from producer.exports.destinations import Destination
 from producer.exports.options import Form, Options
 from producer.exports.samples.pictures import Made
-from producer.exports.shards import StoredFile, rows_name
-from producer.exports.temporary import GrowingFile
+from producer.exports.writing.destinations import Destination
+from producer.exports.writing.shards import StoredFile, rows_name
+from producer.exports.writing.temporary import GrowingFile
 
 BATCH_ROWS = 1000  # of metadata in memory at once
 ARROW_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}

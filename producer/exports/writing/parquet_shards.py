@@ -6,12 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from producer.exports.destinations import Destination
 from producer.exports.options import Options
 from producer.exports.samples.columns import Kind
 from producer.exports.samples.pictures import Made
-from producer.exports.shards import StoredFile
-from producer.exports.temporary import GrowingFile
+from producer.exports.writing.destinations import Destination
+from producer.exports.writing.shards import StoredFile
+from producer.exports.writing.temporary import GrowingFile
 
 ROW_GROUP = 100  # samples; readers hold one at a time
 PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datasets` stores an Image
