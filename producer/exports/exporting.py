@@ -10,6 +10,7 @@ from posemill.errors import PermanentError
 from posemill.storage.store import Store
 from producer.exports.extra import require_extra
 from producer.exports.options import Form, Options
+from producer.exports.report.statistics import Statistics
 from producer.exports.samples.columns import Columns
 from producer.exports.samples.duplicates import Duplicates
 from producer.exports.samples.filters import parse_filter
@@ -17,7 +18,6 @@ from producer.exports.samples.pictures import Made, Maker
 from producer.exports.samples.published import published_run
 from producer.exports.samples.reading import POLL_SECONDS, Sample, SampleReader
 from producer.exports.samples.splits import SPLITS
-from producer.exports.statistics import Statistics
 from producer.exports.writing.committing import Commits
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.folder_shards import FOLDERS, FolderShard, split_files

@@ -12,7 +12,7 @@ from PIL import Image
 
 from posemill.errors import BadInput
 from posemill.pictures.poses import Person, Pose
-from producer.exports.pages import environment, script_digest
+from producer.exports.report.pages import environment, script_digest
 from producer.sheets.contact_sheet import (
     Sheet,
     SheetControl,

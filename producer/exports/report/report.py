@@ -3,12 +3,12 @@
 from markupsafe import Markup
 
 from posemill.contract.records import Run
-from producer.exports.card import model_licence, models, settings_of
-from producer.exports.pages import script_digest
-from producer.exports.plots import shown, svg
-from producer.exports.pose_figures import cluster_svg, pose_map_svg
-from producer.exports.pose_map import FEWEST_POSES, map_poses
-from producer.exports.statistics import Statistics
+from producer.exports.report.card import model_licence, models, settings_of
+from producer.exports.report.pages import script_digest
+from producer.exports.report.plots import shown, svg
+from producer.exports.report.pose_figures import cluster_svg, pose_map_svg
+from producer.exports.report.pose_map import FEWEST_POSES, map_poses
+from producer.exports.report.statistics import Statistics
 from producer.exports.writing.shards import Manifest
 from producer.sheets.contact_sheet import Sheet, picture_environment, sampled
 

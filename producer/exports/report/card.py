@@ -8,9 +8,9 @@ import yaml
 from posemill.catalogue.models import MODELS
 from posemill.contract.records import Run
 from producer.exports.options import Form, Options
-from producer.exports.pages import environment
+from producer.exports.report.pages import environment
+from producer.exports.report.statistics import Statistics
 from producer.exports.samples.columns import Kind
-from producer.exports.statistics import Statistics
 from producer.exports.writing.shards import Manifest
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
