@@ -23,14 +23,14 @@ from posemill.pictures.poses import Person, Pose
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from workers.batch_work import BatchWork
+from workers.batches.batch_work import BatchWork
+from workers.batches.plan_reader import Slices
 from workers.calls import Call, Pictures
 from workers.consuming import consume
 from workers.content import Content
 from workers.detect import DetectWork
 from workers.detectors import Detection, each_alone
 from workers.generate import GenerateWork
-from workers.slices import Slices
 
 BATCH_SECONDS = float(os.environ.get("BENCH_BATCH_SECONDS", "1.0"))
 SIDE = int(os.environ.get("BENCH_SIDE", "512"))

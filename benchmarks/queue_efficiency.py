@@ -15,10 +15,10 @@ from posemill.settings import Settings
 from producer.local.local_fleet import local_fleet
 from producer.runs.handle import RunHandle
 from producer.submitting.submission import submit
+from workers.batches.plan_reader import Slices
 from workers.generate import GenerateWork
 from workers.pipelines import load_pipeline
 from workers.placement import choose_placement
-from workers.slices import Slices
 
 ROUNDS, SOURCES, SEEDS, BATCH = 3, 4, 16, 8
 PROMPTS = ["a red figure on a blue background", "a dancer in green, standing in the desert", "a chef in white at night"]

@@ -14,15 +14,15 @@ from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.opening import open_services
 from posemill.queue.window import queue_length
 from posemill.settings import Settings, worker_id
-from workers.batch_work import MakeWork
-from workers.heartbeat import Heartbeat
-from workers.leases import LeaseKeeper
-from workers.row_process import RowProcess
-from workers.slices import Slices
-from workers.stage import StageWorker
+from workers.batches.anatomy import StageWorker
+from workers.batches.batch_work import MakeWork
+from workers.batches.heartbeat import Heartbeat
+from workers.batches.leases import LeaseKeeper
+from workers.batches.plan_reader import Slices
+from workers.batches.row_process import RowProcess
+from workers.batches.watchdog import Watchdog
 from workers.stage_work import make_stage_work
 from workers.tasks import declare_task, when_ending
-from workers.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 

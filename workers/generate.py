@@ -22,6 +22,7 @@ from posemill.pictures.hashes import perceptual_hash
 from posemill.pictures.shapes import fitted
 from posemill.settings import Settings
 from posemill.storage.store import Store
+from workers.batches.plan_reader import Slices
 from workers.calls import Call, Pictures, Pipeline
 from workers.control_images import ControlImages
 from workers.fitting import FittingSizes
@@ -29,7 +30,6 @@ from workers.kept_pipelines import KeptPipelines
 from workers.pngs import encode_png, image_texts, to_image
 from workers.provenance import struct_values, versions
 from workers.sizes import picture_size
-from workers.slices import Slices
 from workers.webps import encode_webp
 
 log = logging.getLogger(__name__)

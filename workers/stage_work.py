@@ -7,9 +7,9 @@ from posemill.contract.specs import DetectSpec
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from workers.batch_work import BatchWork
+from workers.batches.batch_work import BatchWork
+from workers.batches.plan_reader import Slices
 from workers.model_folders import ModelFolders
-from workers.slices import Slices
 
 
 def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:

@@ -6,7 +6,7 @@ from celery import Celery
 from celery.signals import worker_shutting_down
 
 from posemill.contract.keys import Stage, task_name
-from workers.stage import StageWorker
+from workers.batches.anatomy import StageWorker
 
 
 def declare_task(app: Celery, stage: Stage, worker: StageWorker) -> None:

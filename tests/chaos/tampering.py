@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import posemill.queue.dispatcher
-import workers.stage
+import workers.batches.anatomy
 from posemill.queue.ledger import Ledger
 
 
@@ -42,7 +42,9 @@ def die_once(moment: Moment, mark: Path) -> None:
     if moment is Moment.COUNTED:
         Ledger.commit = _deadly(Ledger.commit, mark, after=True)  # type: ignore[method-assign]
     else:
-        workers.stage.write_record = _deadly(workers.stage.write_record, mark, after=moment is Moment.RECORDED)
+        workers.batches.anatomy.write_record = _deadly(
+            workers.batches.anatomy.write_record, mark, after=moment is Moment.RECORDED
+        )
 
 
 def _deadly(act: Callable[..., Any], mark: Path, *, after: bool) -> Callable[..., Any]:

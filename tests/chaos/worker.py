@@ -25,14 +25,14 @@ from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from tests.chaos.tampering import tamper
-from workers.batch_work import BatchWork
+from workers.batches.batch_work import BatchWork
+from workers.batches.plan_reader import Slices
 from workers.calls import Call, Pictures
 from workers.consuming import consume
 from workers.content import Content
 from workers.detect import DetectWork
 from workers.detectors import Detection, each_alone
 from workers.generate import GenerateWork
-from workers.slices import Slices
 
 log = logging.getLogger("workers.device")  # of those whose INFO is shown
 

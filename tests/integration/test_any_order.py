@@ -1,7 +1,7 @@
 """Claims, deaths, outages, takeovers, lost messages, retries and rebuilds in any order, against a model.
 
 The ledger, the window and the dispatcher are the real ones on a real Redis; workers are reduced to the calls that
-workers/stage.py makes, so that each may die or lose Redis between any two of them.
+workers/batches/anatomy.py makes, so that each may die or lose Redis between any two of them.
 """
 
 import json
@@ -33,7 +33,7 @@ from posemill.settings import Settings
 from posemill.storage.run_documents import read_record
 from tests.memory_store import MemoryStore
 from tests.planned import plan_run
-from workers.stage import write_record
+from workers.batches.anatomy import write_record
 
 RUN, SOURCES, BATCHES, WINDOW = "any", 12, 6, 3
 WORKERS = strategies.integers(0, 2)

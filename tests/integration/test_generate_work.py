@@ -16,10 +16,10 @@ from posemill.pictures.hashes import perceptual_hash
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from tests.planned import make_run
+from workers.batches.plan_reader import Slices
 from workers.calls import Call, Pictures
 from workers.control_images import ControlImages
 from workers.generate import GenerateWork
-from workers.slices import Slices
 
 CASES = Path(__file__).parents[1] / "unit" / "cases"
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import redis
 
-import workers.single_rows
+import workers.batches.single_rows
 from posemill.contract.keys import RunKeys, Stage, StageKeys
 from posemill.contract.records import BatchRecord, Outcome, Run, RunState, SourceResult, decode, encode
 from posemill.errors import BadInput, LeaseLost, PosemillError, RunFault, TransientError
@@ -17,11 +17,11 @@ from posemill.storage.store import Store
 from tests.chaos.faults import fill
 from tests.conftest import wait_until
 from tests.planned import plan_run, write_records
-from workers.attempts import retry_delay
-from workers.leases import LeaseKeeper
-from workers.row_process import RowProcessEnded
-from workers.slices import Slices
-from workers.stage import StageWorker
+from workers.batches.anatomy import StageWorker
+from workers.batches.attempts import retry_delay
+from workers.batches.leases import LeaseKeeper
+from workers.batches.plan_reader import Slices
+from workers.batches.row_process import RowProcessEnded
 
 RUN = "r"
 KEYS = StageKeys(RUN, Stage.DETECT)
@@ -291,7 +291,7 @@ def die(worker_name: str, ledger: Ledger, times: int) -> None:
 
 @pytest.fixture
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers.single_rows, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(workers.batches.single_rows, "FIRST_PAUSE_SECONDS", 0.0)
 
 
 def test_a_row_that_cannot_be_made_fails_alone_with_its_error_and_its_neighbour_is_done(

@@ -3,7 +3,7 @@
 import pytest
 
 from posemill.settings import Settings
-from workers.watchdog import EXIT_STATUS, Watchdog, no_progress
+from workers.batches.watchdog import EXIT_STATUS, Watchdog, no_progress
 
 SETTINGS = Settings(stuck_seconds=100, deaf_seconds=50)
 

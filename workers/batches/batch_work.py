@@ -1,4 +1,4 @@
-"""What a stage does with a batch: the seam between the anatomy (workers/stage.py) and detect.py and generate.py."""
+"""What a stage does with a batch: the seam between the anatomy (workers/batches/anatomy.py) and detect.py and generate.py."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -10,7 +10,7 @@ from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_document
 from posemill.storage.store import Store
-from workers.slices import Slices
+from workers.batches.plan_reader import Slices
 
 ROW = TypeVar("ROW")
 Results = list[SourceResult] | list[ItemResult]

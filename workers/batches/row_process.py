@@ -23,8 +23,8 @@ from posemill.processes.die_with_parent import ask_to_die_with_parent
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.settings import Settings
 from posemill.storage.store import open_store
-from workers.batch_work import BatchWork, MakeWork, Results, read_set_aside
-from workers.slices import Slices
+from workers.batches.batch_work import BatchWork, MakeWork, Results, read_set_aside
+from workers.batches.plan_reader import Slices
 
 log = logging.getLogger(__name__)
 

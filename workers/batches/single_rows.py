@@ -9,9 +9,9 @@ from posemill.contract.records import BatchRecord, Run
 from posemill.errors import PermanentError, TransientError, in_words
 from posemill.queue.ledger import History, Ledger
 from posemill.settings import Settings
-from workers.attempts import gave_up, is_device_lost, is_of_no_row, is_out_of_delays
-from workers.batch_work import BatchWork, Results
-from workers.row_process import RowProcess, RowProcessEnded
+from workers.batches.attempts import gave_up, is_device_lost, is_of_no_row, is_out_of_delays
+from workers.batches.batch_work import BatchWork, Results
+from workers.batches.row_process import RowProcess, RowProcessEnded
 
 log = logging.getLogger(__name__)
 

@@ -23,7 +23,7 @@ from posemill.queue.run_states import pause_for_fault
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_document, read_record
 from posemill.storage.store import Store
-from workers.attempts import (
+from workers.batches.attempts import (
     Draining,
     HandBack,
     Manner,
@@ -33,12 +33,12 @@ from workers.attempts import (
     manner_of,
     retry_delay,
 )
-from workers.batch_work import BatchWork, Results, read_set_aside
-from workers.leases import Lease, LeaseKeeper
-from workers.pending_calls import PendingCalls
-from workers.row_process import RowProcess
-from workers.single_rows import SingleRows
-from workers.slices import Slices
+from workers.batches.batch_work import BatchWork, Results, read_set_aside
+from workers.batches.leases import Lease, LeaseKeeper
+from workers.batches.pending_calls import PendingCalls
+from workers.batches.plan_reader import Slices
+from workers.batches.row_process import RowProcess
+from workers.batches.single_rows import SingleRows
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from posemill.contract.keys import Stage
 from posemill.queue.ledger import Ledger
 from posemill.queue.window import queue_length
 from posemill.settings import worker_id
-from workers.leases import LeaseKeeper
-from workers.stage import StageWorker
+from workers.batches.anatomy import StageWorker
+from workers.batches.leases import LeaseKeeper
 
 log = logging.getLogger(__name__)
 
