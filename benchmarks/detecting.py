@@ -16,7 +16,7 @@ from posemill.contract.specs import DetectSpec
 from workers.annotators.openpose import ExactThinBody, Openpose, load_openpose_thin
 from workers.annotators.posing import PoseDetector
 from workers.body_network import BatchedBody, quick_dtype
-from workers.content import Content
+from workers.images.content import Content
 
 BATCH = 8
 ROUNDS = 5

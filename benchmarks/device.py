@@ -27,10 +27,10 @@ from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
 from workers.calls import Call, Pictures
 from workers.consuming import consume
-from workers.content import Content
 from workers.detect import DetectWork
 from workers.detectors import Detection, each_alone
 from workers.generate import GenerateWork
+from workers.images.content import Content
 
 BATCH_SECONDS = float(os.environ.get("BENCH_BATCH_SECONDS", "1.0"))
 SIDE = int(os.environ.get("BENCH_SIDE", "512"))

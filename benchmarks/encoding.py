@@ -7,8 +7,8 @@ from PIL import Image
 
 from benchmarks.figure import Figure, seconds_of
 from benchmarks.photographs import composed, square
-from workers.pngs import encode_png
-from workers.webps import encode_webp
+from workers.images.pngs import encode_png
+from workers.images.webps import encode_webp
 
 PICTURES, ROUNDS = 12, 3
 TEXTS = {"parameters": "a prompt\nSteps: 20", "posemill": "{}"}

@@ -53,8 +53,8 @@ def _measure(name: str, folder: Path) -> dict[str, float]:
     import torch
 
     from posemill.contract.specs import DetectSpec
-    from workers.content import Content
     from workers.detectors import load_detector
+    from workers.images.content import Content
 
     torch.set_num_threads(1)
     weights = _weights(name, folder)

@@ -12,7 +12,7 @@ from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput, RecipeError, RunFault
 from posemill.pictures.poses import Pose
-from workers.content import Content
+from workers.images.content import Content
 from workers.loading import loading
 from workers.model_folders import ModelFolders
 

@@ -29,10 +29,10 @@ from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
 from workers.calls import Call, Pictures
 from workers.consuming import consume
-from workers.content import Content
 from workers.detect import DetectWork
 from workers.detectors import Detection, each_alone
 from workers.generate import GenerateWork
+from workers.images.content import Content
 
 log = logging.getLogger("workers.device")  # of those whose INFO is shown
 

@@ -17,8 +17,8 @@ from posemill.errors import RecipeError, RunFault
 from posemill.pictures.decoding import PictureError
 from tests import drawn_weights
 from workers.annotators import dwpose
-from workers.content import Content
 from workers.detectors import Detection, EachPicture, contrast, load_detector
+from workers.images.content import Content
 
 CASES = Path(__file__).parents[1] / "unit" / "cases"
 

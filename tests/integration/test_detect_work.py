@@ -12,11 +12,11 @@ from posemill.contract.records import Outcome, Rules, ShardHeader, Source, encod
 from posemill.contract.specs import DetectSpec
 from posemill.pictures.poses import Person, Pose
 from tests.planned import make_run
-from workers import content as content_module
 from workers.batches.plan_reader import Slices
-from workers.control_images import ControlImages
 from workers.detect import DetectWork
 from workers.detectors import Detection, EachPicture, each_alone
+from workers.images import content as content_module
+from workers.images.control_images import ControlImages
 
 SPECS = {"openpose": DetectSpec(detector="openpose-thin"), "canny": DetectSpec(detector="canny"),
          "depth": DetectSpec(detector="depth")}  # fmt: skip

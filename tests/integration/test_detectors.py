@@ -23,8 +23,8 @@ from workers import mapped_weights
 from workers.annotators import openpose, posing
 from workers.annotators.posing import without_faint_people
 from workers.body_network import prepare
-from workers.content import Content
 from workers.detectors import load_detector, reject_reason
+from workers.images.content import Content
 
 CASES = Path(__file__).parents[1] / "unit" / "cases"
 

@@ -20,7 +20,7 @@ from producer.exports.writing.shards import Manifest
 from producer.sheets.thumbnails import thumbnail
 from tests.conftest import wait_until
 from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, variant_image
-from workers.content import Content
+from workers.images.content import Content
 
 ITEMS = 40  # of which 36 are done
 

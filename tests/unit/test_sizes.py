@@ -5,7 +5,7 @@ from PIL import Image
 
 from posemill.contract.specs import GenerateSpec
 from posemill.pictures.shapes import fitted
-from workers.sizes import picture_size
+from workers.images.sizes import picture_size
 
 
 def spec(**more) -> GenerateSpec:

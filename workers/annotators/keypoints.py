@@ -9,8 +9,8 @@ from posemill.errors import BadInput
 from posemill.pictures.poses import Pose, checked_openpose_json, from_openpose_json
 from posemill.pictures.size_limits import LIMIT_PIXELS
 from workers.annotators.posing import control_size, draw_as, if_visible, without_faint_people
-from workers.content import Content
 from workers.detectors import Detection, Detector, each_alone
+from workers.images.content import Content
 
 
 class KeypointsDetector:

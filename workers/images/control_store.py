@@ -8,7 +8,7 @@ from posemill.errors import NotFound
 from posemill.pictures.poses import Pose, from_openpose_json, to_openpose_json
 from posemill.storage.store import Store
 from workers.detectors import Detection
-from workers.pngs import encode_png
+from workers.images.pngs import encode_png
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):
