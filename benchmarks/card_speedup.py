@@ -15,7 +15,7 @@ from posemill.catalogue.models import MODELS, local_path
 from posemill.contract.keys import Stage
 from producer.local.local_fleet import local_fleet
 from producer.submitting.submission import submit
-from workers.annotators.openpose import load_openpose_thin
+from workers.detecting.annotators.openpose import load_openpose_thin
 
 ROUNDS, SOURCES, SIDE = 2, 4, 128
 MODEL = MODELS["embedded"]

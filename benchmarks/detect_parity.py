@@ -8,7 +8,7 @@ from benchmarks.figure import Figure
 from benchmarks.photographs import composed, real
 from posemill.contract.specs import DetectSpec
 from posemill.pictures.poses import Person, Pose
-from workers.annotators.openpose import load_openpose_thin
+from workers.detecting.annotators.openpose import load_openpose_thin
 
 COMPOSED = 100
 WITHIN = 2.0  # pixels at 512

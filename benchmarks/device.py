@@ -27,8 +27,8 @@ from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
 from workers.calls import Call, Pictures
 from workers.consuming import consume
-from workers.detect import DetectWork
-from workers.detectors import Detection, each_alone
+from workers.detecting.detect_work import DetectWork
+from workers.detecting.detectors import Detection, each_alone
 from workers.generate import GenerateWork
 from workers.images.content import Content
 

@@ -53,7 +53,7 @@ def _measure(name: str, folder: Path) -> dict[str, float]:
     import torch
 
     from posemill.contract.specs import DetectSpec
-    from workers.detectors import load_detector
+    from workers.detecting.detectors import load_detector
     from workers.images.content import Content
 
     torch.set_num_threads(1)

@@ -13,8 +13,8 @@ from posemill.errors import BadInput, PosemillError
 from posemill.logs import set_up_logging
 from posemill.pictures.preview_files import MADE, RUN, SOURCES, PreviewControl
 from posemill.settings import load_settings
-from workers.detect import spec_for, why_unusable
-from workers.detectors import Detection, Detector, load_detector
+from workers.detecting.detect_work import spec_for, why_unusable
+from workers.detecting.detectors import Detection, Detector, load_detector
 from workers.images.content import Content
 from workers.placement import choose_device
 

@@ -20,8 +20,8 @@ def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settin
 
 
 def _detect_work(store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
-    from workers.detect import DetectWork
-    from workers.detectors import Detector, load_detector
+    from workers.detecting.detect_work import DetectWork
+    from workers.detecting.detectors import Detector, load_detector
     from workers.placement import choose_device
 
     device, folders = choose_device(settings.device), ModelFolders.of(settings.model_folders)

@@ -11,7 +11,7 @@ class DetectorRow(msgspec.Struct, frozen=True, kw_only=True):
     """A way to make control images of one kind."""
 
     kind: str  # what the ControlNet was trained on; nothing: whatever the recipe says
-    family: str  # the file of workers/annotators/ that builds it
+    family: str  # the file of workers/detecting/annotators/ that builds it
     weights: str | None = None  # hub id that is taken unless others are given
     takes_weights: bool = False
     settings: tuple[str, ...] = ()  # it heeds these beside the resolutions

@@ -16,8 +16,8 @@ from posemill.contract.specs import DetectSpec
 from posemill.errors import RecipeError, RunFault
 from posemill.pictures.decoding import PictureError
 from tests import drawn_weights
-from workers.annotators import dwpose
-from workers.detectors import Detection, EachPicture, contrast, load_detector
+from workers.detecting.annotators import dwpose
+from workers.detecting.detectors import Detection, EachPicture, contrast, load_detector
 from workers.images.content import Content
 
 CASES = Path(__file__).parents[1] / "unit" / "cases"
@@ -163,7 +163,7 @@ def test_whole_bodies_are_rtmlib_s_own_drawn_as_openpose_draws(wholebody):
 
 
 def _bodies_alone(found: Detection) -> Image.Image:
-    from workers.annotators.posing import draw
+    from workers.detecting.annotators.posing import draw
 
     return draw(found.pose, resolution=256)
 
@@ -228,7 +228,7 @@ def test_a_source_that_is_no_picture_takes_no_neighbour_along():
 
 def test_a_revision_is_asked_of_the_hub_for_the_file_that_the_card_names(monkeypatch, midas, hed):
     """Once for two detectors with one network, and of the table's repository where the recipe names none."""
-    from workers.annotators import calling, weights
+    from workers.detecting.annotators import calling, weights
 
     asked = []
 

@@ -13,8 +13,8 @@ from posemill.contract.specs import DetectSpec
 from posemill.pictures.poses import Person, Pose
 from tests.planned import make_run
 from workers.batches.plan_reader import Slices
-from workers.detect import DetectWork
-from workers.detectors import Detection, EachPicture, each_alone
+from workers.detecting.detect_work import DetectWork
+from workers.detecting.detectors import Detection, EachPicture, each_alone
 from workers.images import content as content_module
 from workers.images.control_images import ControlImages
 

@@ -20,10 +20,10 @@ from posemill.pictures.decoding import PictureError
 from posemill.pictures.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
 from tests.drawn_weights import write_openpose
 from workers import mapped_weights
-from workers.annotators import openpose, posing
-from workers.annotators.posing import without_faint_people
 from workers.body_network import prepare
-from workers.detectors import load_detector, reject_reason
+from workers.detecting.annotators import openpose, posing
+from workers.detecting.annotators.posing import without_faint_people
+from workers.detecting.detectors import load_detector, reject_reason
 from workers.images.content import Content
 
 CASES = Path(__file__).parents[1] / "unit" / "cases"
@@ -369,7 +369,7 @@ def test_a_revision_of_the_model_cards_weights_is_asked_of_the_hub(monkeypatch, 
 
 def test_the_table_of_detectors_is_read_without_torch():
     heavy = "{'torch', 'controlnet_aux', 'cv2'} & set(sys.modules)"
-    code = f"import sys, workers.detectors; sys.exit(str({heavy}) if {heavy} else 0)"
+    code = f"import sys, workers.detecting.detectors; sys.exit(str({heavy}) if {heavy} else 0)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -99,17 +99,17 @@ def test_controlnet_aux_is_imported_by_the_detectors_families_alone():
 
 def test_every_detector_s_family_is_a_file_that_builds_it():
     for name, row in DETECTORS.items():
-        tree = sources()[f"workers/annotators/{row.family}.py"]
+        tree = sources()[f"workers/detecting/annotators/{row.family}.py"]
         assert "build" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
 
 
 def test_no_import_hides_in_a_string_but_the_detectors_family():
     names = {"import_module", "__import__"}
-    hidden = [node for node in ast.walk(sources()["workers/detectors.py"]) if isinstance(node, ast.Call)
+    hidden = [node for node in ast.walk(sources()["workers/detecting/detectors.py"]) if isinstance(node, ast.Call)
               and getattr(node.func, "id", "") in names]  # fmt: skip
-    assert [ast.unparse(call.args[0]) for call in hidden] == ["f'workers.annotators.{row.family}'"]
+    assert [ast.unparse(call.args[0]) for call in hidden] == ["f'workers.detecting.annotators.{row.family}'"]
     for path, tree in sources().items():
-        if path == "workers/detectors.py":
+        if path == "workers/detecting/detectors.py":
             continue
         used = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}
         assert not used & names, path

@@ -7,7 +7,7 @@ from posemill.contract.records import StoredObject
 from posemill.errors import NotFound
 from posemill.pictures.poses import Pose, from_openpose_json, to_openpose_json
 from posemill.storage.store import Store
-from workers.detectors import Detection
+from workers.detecting.detectors import Detection
 from workers.images.pngs import encode_png
 
 

@@ -16,7 +16,7 @@ from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput
 from posemill.pictures.decoding import is_black
 from posemill.pictures.poses import Keypoint, Keypoints, Person, Pose
-from workers.detectors import Detection, each_alone
+from workers.detecting.detectors import Detection, each_alone
 from workers.images.content import Content
 
 _ABSENT = LibraryKeypoint(x=-1.0, y=-1.0)  # the renderer skips hand and face keypoints left of the canvas

@@ -13,9 +13,9 @@ from PIL import Image
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
 from posemill.pictures.poses import Keypoint, Keypoints, Person, Pose
-from workers.annotators.posing import PoseDetector
-from workers.annotators.weights import CANNOT_LOAD, weights_file
-from workers.detectors import Detector
+from workers.detecting.annotators.posing import PoseDetector
+from workers.detecting.annotators.weights import CANNOT_LOAD, weights_file
+from workers.detecting.detectors import Detector
 
 DETECTOR, ESTIMATOR = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"  # as the repositories of DWPose name them
 PERSON = 0  # among COCO's 80 classes

@@ -12,9 +12,9 @@ from transformers import AutoImageProcessor, UperNetForSemanticSegmentation
 
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
-from workers.annotators.posing import control_size
-from workers.annotators.weights import CANNOT_LOAD, required_weights
-from workers.detectors import Detector, EachPicture
+from workers.detecting.annotators.posing import control_size
+from workers.detecting.annotators.weights import CANNOT_LOAD, required_weights
+from workers.detecting.detectors import Detector, EachPicture
 
 PALETTE: NDArray[np.uint8] = np.array(ade_palette(), dtype=np.uint8)  # [class, RGB]
 

@@ -3,8 +3,8 @@
 from controlnet_aux import MLSDdetector
 
 from posemill.contract.specs import DetectSpec
-from workers.annotators.calling import called_with, load_annotator
-from workers.detectors import Detector
+from workers.detecting.annotators.calling import called_with, load_annotator
+from workers.detecting.detectors import Detector
 
 WEIGHTS = "mlsd_large_512_fp32.pth"
 

@@ -3,8 +3,8 @@
 from controlnet_aux import CannyDetector
 
 from posemill.contract.specs import DetectSpec
-from workers.annotators.calling import called_with
-from workers.detectors import Detector
+from workers.detecting.annotators.calling import called_with
+from workers.detecting.detectors import Detector
 
 
 def build(spec: DetectSpec, device: str) -> Detector:

@@ -3,8 +3,8 @@
 from controlnet_aux import HEDdetector
 
 from posemill.contract.specs import DetectSpec
-from workers.annotators.calling import called_with, load_annotator
-from workers.detectors import Detector
+from workers.detecting.annotators.calling import called_with, load_annotator
+from workers.detecting.detectors import Detector
 
 WEIGHTS = "ControlNetHED.pth"
 LEAST_CONTRAST = 8  # of 255; a picture without contours leaves a faint haze, not black

@@ -3,8 +3,8 @@
 from PIL import Image
 
 from posemill.contract.specs import DetectSpec
-from workers.annotators.posing import control_size
-from workers.detectors import Detector, EachPicture
+from workers.detecting.annotators.posing import control_size
+from workers.detecting.detectors import Detector, EachPicture
 
 
 def build(spec: DetectSpec, device: str) -> Detector:

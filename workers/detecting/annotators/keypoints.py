@@ -8,8 +8,8 @@ from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput
 from posemill.pictures.poses import Pose, checked_openpose_json, from_openpose_json
 from posemill.pictures.size_limits import LIMIT_PIXELS
-from workers.annotators.posing import control_size, draw_as, if_visible, without_faint_people
-from workers.detectors import Detection, Detector, each_alone
+from workers.detecting.annotators.posing import control_size, draw_as, if_visible, without_faint_people
+from workers.detecting.detectors import Detection, Detector, each_alone
 from workers.images.content import Content
 
 

@@ -5,8 +5,8 @@ from typing import Any
 from controlnet_aux import MidasDetector
 
 from posemill.contract.specs import DetectSpec
-from workers.annotators.calling import called_with, load_annotator
-from workers.detectors import Detector
+from workers.detecting.annotators.calling import called_with, load_annotator
+from workers.detecting.detectors import Detector
 
 WEIGHTS = "dpt_hybrid-midas-501f0c75.pt"
 

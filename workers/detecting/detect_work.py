@@ -17,7 +17,7 @@ from posemill.settings import Settings
 from posemill.storage.store import Store, get_unchanged
 from posemill.storage.urls import fetch
 from workers.batches.plan_reader import Slices
-from workers.detectors import Detection, Detector, reject_reason
+from workers.detecting.detectors import Detection, Detector, reject_reason
 from workers.images.content import Content
 from workers.images.control_store import ControlStore, Known
 from workers.provenance import struct_values, versions

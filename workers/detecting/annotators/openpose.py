@@ -21,10 +21,10 @@ from posemill.catalogue.detectors import CARD_WEIGHTS
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RecipeError, RunFault
 from posemill.pictures.poses import Keypoints, Person, Pose
-from workers.annotators.posing import PoseDetector
-from workers.annotators.weights import CANNOT_LOAD, required_weights
 from workers.body_network import BatchedBody, Reading, quick_dtype, total_score
-from workers.detectors import Detector
+from workers.detecting.annotators.posing import PoseDetector
+from workers.detecting.annotators.weights import CANNOT_LOAD, required_weights
+from workers.detecting.detectors import Detector
 from workers.mapped_weights import map_weights
 from workers.thin import load_thin
 
