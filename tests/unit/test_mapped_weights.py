@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from workers.mapped_weights import map_weights
+from workers.detecting.openpose.mapped_weights import map_weights
 
 
 def network(dtype: torch.dtype = torch.bfloat16) -> nn.Module:

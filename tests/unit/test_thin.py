@@ -7,7 +7,7 @@ import skimage.data
 import torch
 
 from posemill.errors import RunFault
-from workers.thin import HEATMAPS, PAFS, WEIGHTS, ThinBodyNet, load_thin
+from workers.detecting.openpose.thin import HEATMAPS, PAFS, WEIGHTS, ThinBodyNet, load_thin
 
 # The astronaut, every fourth pixel, through onnxruntime: row, column and height of single maps' peaks.
 HEATMAP_PEAKS = {0: (8, 7, 0.40223), 1: (8, 6, 0.69525), 2: (8, 2, 0.59835), 5: (8, 9, 0.62878), 18: (0, 10, 0.98211)}

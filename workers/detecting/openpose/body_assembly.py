@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.body_maps import KEYPOINTS, Maps, Peaks
+from workers.detecting.openpose.body_maps import KEYPOINTS, Maps, Peaks
 
 LIMBS = (  # keypoints of its two ends, and its maps among the part affinity fields
     ((1, 2), (12, 13)), ((1, 5), (20, 21)), ((2, 3), (14, 15)), ((3, 4), (16, 17)), ((5, 6), (22, 23)),

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from posemill.processes.processor import computes_in_bfloat16
-from workers.body_assembly import assemble
-from workers.body_maps import KEYPOINTS, STRIDE, Maps
+from workers.detecting.openpose.body_assembly import assemble
+from workers.detecting.openpose.body_maps import KEYPOINTS, STRIDE, Maps
 
 NETWORK_HEIGHT = 184  # pixels that the library scales every picture's height to
 PADDING = 128  # grey
