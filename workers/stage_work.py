@@ -22,7 +22,7 @@ def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settin
 def _detect_work(store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
     from workers.detecting.detect_work import DetectWork
     from workers.detecting.detectors import Detector, load_detector
-    from workers.placement import choose_device
+    from workers.generating.placement import choose_device
 
     device, folders = choose_device(settings.device), ModelFolders.of(settings.model_folders)
 
@@ -33,10 +33,10 @@ def _detect_work(store: Store, slices: Slices, settings: Settings) -> BatchWork[
 
 
 def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
-    from workers.fitting import FittingSizes
-    from workers.generate import GenerateWork
-    from workers.pipelines import Loader
-    from workers.placement import choose_placement
+    from workers.generating.fitting import FittingSizes
+    from workers.generating.generate_work import GenerateWork
+    from workers.generating.pipelines import Loader
+    from workers.generating.placement import choose_placement
 
     placement = choose_placement(settings)
     loader = Loader(placement, ModelFolders.of(settings.model_folders))

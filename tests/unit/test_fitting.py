@@ -3,7 +3,7 @@
 import redis
 
 from posemill.contract.specs import GenerateSpec
-from workers.fitting import FittingSizes
+from workers.generating.fitting import FittingSizes
 
 SPEC = GenerateSpec(model="m", base="b", controlnet="c")
 SIZE = (512, 512)

@@ -9,9 +9,9 @@ from posemill.contract.specs import GenerateSpec
 from posemill.errors import OutOfMemory
 from posemill.settings import Settings
 from tests.planned import make_run
-from workers import generate
-from workers.generate import UNUSABLE, GenerateWork, Wanted, picture_of, unusable
-from workers.pipelines import Pictures
+from workers.generating import generate_work as generate
+from workers.generating.generate_work import UNUSABLE, GenerateWork, Wanted, picture_of, unusable
+from workers.generating.pipelines import Pictures
 
 SPEC = GenerateSpec(model="m", base="b", controlnet="c")
 GREY = np.full((4, 4, 3), 0.5, dtype=np.float32)

@@ -3,7 +3,7 @@
 from weakref import WeakSet
 
 from posemill.contract.specs import GenerateSpec
-from workers.kept_pipelines import KeptPipelines
+from workers.generating.kept_pipelines import KeptPipelines
 
 
 def spec(name: str) -> GenerateSpec:

@@ -30,7 +30,7 @@ ONLY_IMPORTERS = {
     "botocore": {"posemill/storage/store.py", "posemill/storage/s3_errors.py"},
     "obstore": {"posemill/storage/obstore_reads.py"},
     "urllib3": {"posemill/storage/urls.py"},
-    "diffusers": {"workers/model_loading.py"},
+    "diffusers": {"workers/generating/model_loading.py"},
     "pydantic_settings": {"posemill/settings.py"},
 }
 FORBIDDEN = {

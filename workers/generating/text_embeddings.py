@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from workers.long_prompts import embed_in_chunks
+from workers.generating.long_prompts import embed_in_chunks
 
 KEPT = 512  # prompts; some 60 MB for Stable Diffusion 1.5 in float16
 

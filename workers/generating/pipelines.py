@@ -10,14 +10,14 @@ import torch
 
 from posemill.contract.specs import GenerateSpec
 from posemill.errors import OutOfMemory, RunFault
-from workers.calls import Call, Pictures
-from workers.compiling import compile_networks, filled
+from workers.generating.calls import Call, Pictures
+from workers.generating.compiling import compile_networks, filled
+from workers.generating.long_prompts import chunks_needed, is_too_long
+from workers.generating.model_loading import Models
+from workers.generating.placement import Placement
+from workers.generating.text_embeddings import TextEmbeddings
 from workers.loading import loading
-from workers.long_prompts import chunks_needed, is_too_long
 from workers.model_folders import ModelFolders
-from workers.model_loading import Models
-from workers.placement import Placement
-from workers.text_embeddings import TextEmbeddings
 
 log = logging.getLogger(__name__)
 
