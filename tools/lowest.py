@@ -29,7 +29,7 @@ import importlib, pathlib, sys
 for package in ("posemill", "producer", "workers"):
     for path in sorted(pathlib.Path(package).rglob("*.py")):
         name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
-        if not name.endswith("__main__") and name != "workers.detecting.annotators.dwpose":  # rtmlib is installed by hand
+        if not name.endswith("__main__") and not name.endswith(".dwpose"):  # rtmlib is installed by hand
             importlib.import_module(name)
 from diffusers import StableDiffusionControlNetPipeline, StableDiffusionXLControlNetPipeline
 """

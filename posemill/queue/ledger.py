@@ -1,7 +1,7 @@
 """Which batches of a run are done, leased or pending: counters, bitmaps and small sets in Redis.
 
-Everything here can be lost: posemill/queue/rebuild.py makes it again from storage. What must be decided at one moment is
-a Lua script (posemill/queue/lua), and the clock is Redis's own.
+Everything here can be lost: rebuild.py makes it again from storage. What must be decided at one moment is a Lua script
+(posemill/queue/lua), and the clock is Redis's own.
 """
 
 import json

@@ -40,7 +40,7 @@ FORBIDDEN = {
 }
 ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pydantic
     "posemill/processes/child.py": "a child process gets this one's variables",
-    "producer/cli/local_settings.py": "looks whether the user has named a storage, and else sets what `posemill up` serves",
+    "producer/cli/local_settings.py": "looks whether the user has named a storage, else sets what `posemill up` serves",
     "producer/local/local_fleet.py": "leads to the embedded services for as long as they are up",
     "workers/__main__.py": "a child process gets this one's variables",
 }
@@ -94,7 +94,7 @@ def test_of_the_producer_doctor_alone_looks_for_torch():
 def test_controlnet_aux_is_imported_by_the_detectors_families_alone():
     importers = {path for path, tree in sources().items() if "controlnet_aux" in imports_of(tree)}
     assert importers
-    assert {str(Path(path).parent) for path in importers} == {"workers/annotators"}
+    assert {str(Path(path).parent) for path in importers} == {"workers/detecting/annotators"}
 
 
 def test_every_detector_s_family_is_a_file_that_builds_it():

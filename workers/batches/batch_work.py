@@ -1,4 +1,4 @@
-"""What a stage does with a batch: the seam between the anatomy (workers/batches/anatomy.py) and detect.py and generate.py."""
+"""What a stage does with a batch: the seam between the anatomy and the stages' own rooms."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""What a detector is, and how a name in a recipe becomes one. The table of names is `posemill/catalogue/detectors.py`."""
+"""What a detector is, and how a name in a recipe becomes one; the table is `posemill/catalogue/detectors.py`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
