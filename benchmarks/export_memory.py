@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.figure import Figure
 from producer.exports.exporting import Exporter
-from producer.exports.options import Form, Options
+from producer.exports.samples.options import Form, Options
 from producer.exports.writing.destinations import FolderDestination
 from tests.synthetic_run import RUN_ID, SyntheticStore
 

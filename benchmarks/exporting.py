@@ -16,7 +16,7 @@ from posemill.contract.keys import RunKeys, Stage
 from posemill.settings import Settings
 from posemill.storage.store import Store, open_store
 from producer.exports.exporting import Exporter
-from producer.exports.options import Form, Options
+from producer.exports.samples.options import Form, Options
 from producer.exports.writing.destinations import FolderDestination
 from producer.local.services import EmbeddedServices
 from tests.synthetic_run import BATCH, RUN_ID, SyntheticStore, item_id, png

@@ -18,7 +18,7 @@ from producer.submitting.submission import submit
 from workers.batches.plan_reader import Slices
 from workers.generating.generate_work import GenerateWork
 from workers.generating.pipelines import load_pipeline
-from workers.generating.placement import choose_placement
+from workers.models.placement import choose_placement
 
 ROUNDS, SOURCES, SEEDS, BATCH = 3, 4, 16, 8
 PROMPTS = ["a red figure on a blue background", "a dancer in green, standing in the desert", "a chef in white at night"]

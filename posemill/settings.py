@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from posemill.addresses import allowed_host, redis_address, store_address
 from posemill.errors import BadInput
-from posemill.storage.addresses import allowed_host, redis_address, store_address
 
 
 def _redis_address(url: SecretStr) -> SecretStr:

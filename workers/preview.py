@@ -15,8 +15,8 @@ from posemill.pictures.preview_files import MADE, RUN, SOURCES, PreviewControl
 from posemill.settings import load_settings
 from workers.detecting.detect_work import spec_for, why_unusable
 from workers.detecting.detectors import Detection, Detector, load_detector
-from workers.generating.placement import choose_device
 from workers.images.content import Content
+from workers.models.placement import choose_device
 
 
 def make_preview(folder: Path, *, device: str) -> list[PreviewControl]:

@@ -9,7 +9,7 @@ from posemill.settings import Settings
 from posemill.storage.store import Store
 from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
-from workers.model_folders import ModelFolders
+from workers.models.model_folders import ModelFolders
 
 
 def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
@@ -22,7 +22,7 @@ def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settin
 def _detect_work(store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
     from workers.detecting.detect_work import DetectWork
     from workers.detecting.detectors import Detector, load_detector
-    from workers.generating.placement import choose_device
+    from workers.models.placement import choose_device
 
     device, folders = choose_device(settings.device), ModelFolders.of(settings.model_folders)
 
@@ -36,7 +36,7 @@ def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Led
     from workers.generating.fitting import FittingSizes
     from workers.generating.generate_work import GenerateWork
     from workers.generating.pipelines import Loader
-    from workers.generating.placement import choose_placement
+    from workers.models.placement import choose_placement
 
     placement = choose_placement(settings)
     loader = Loader(placement, ModelFolders.of(settings.model_folders))

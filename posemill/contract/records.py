@@ -29,6 +29,9 @@ class Outcome(StrEnum):
     FAILED = "failed"  # something went wrong; `reason` and `message` say what
 
 
+SHARD_ROWS = 1000  # about; a shard holds whole batches
+
+
 class Slicing(msgspec.Struct, frozen=True, kw_only=True):
     """How a stage's rows are cut: batch k is a slice of shard k // batches_a_shard."""
 
@@ -51,6 +54,11 @@ class Slicing(msgspec.Struct, frozen=True, kw_only=True):
     def rows_in(self, batch: int, rows: int) -> int:
         """How many of all `rows` a batch covers; only the last one may be short."""
         return min(self.batch_size, rows - batch * self.batch_size)
+
+
+def slicing_for(batch_size: int) -> Slicing:
+    """Shards of about a thousand rows."""
+    return Slicing(batch_size=batch_size, shard_size=max(1, SHARD_ROWS // batch_size) * batch_size)
 
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):

@@ -105,7 +105,7 @@ def export(
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json
     from producer.exports.dataset import export_run
-    from producer.exports.options import Form, ImageFormat, Options
+    from producer.exports.samples.options import Form, ImageFormat, Options
 
     options = Options(form=Form(form), image_format=ImageFormat(image_format), **choices)
     store = open_store(local_settings().store, many_reads=True)

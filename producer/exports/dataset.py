@@ -9,11 +9,11 @@ from markupsafe import Markup
 from posemill.contract.records import Run
 from posemill.storage.store import Store
 from producer.exports.exporting import Exporter
-from producer.exports.options import Options
 from producer.exports.report.card import render_card
 from producer.exports.report.plots import overview_png
 from producer.exports.report.report import render_report, report_pictures
 from producer.exports.report.sheet import Shown
+from producer.exports.samples.options import Options
 from producer.exports.samples.reading import POLL_SECONDS
 from producer.exports.writing.destinations import Destination, open_destination
 from producer.exports.writing.shards import Manifest

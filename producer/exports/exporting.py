@@ -5,15 +5,15 @@ The same run and options give the same bytes; so do two runs of one recipe, but 
 
 from typing import Any
 
-from posemill.contract.records import ItemResult
 from posemill.errors import PermanentError
 from posemill.storage.store import Store
+from producer.exports.counts.duplicates import Duplicates
+from producer.exports.counts.statistics import Statistics
 from producer.exports.extra import require_extra
-from producer.exports.options import Form, Options
-from producer.exports.report.statistics import Statistics
 from producer.exports.samples.columns import Columns
-from producer.exports.samples.duplicates import Duplicates
 from producer.exports.samples.filters import parse_filter
+from producer.exports.samples.onlooker import Onlooker
+from producer.exports.samples.options import Form, Options
 from producer.exports.samples.pictures import Made, Maker
 from producer.exports.samples.published import published_run
 from producer.exports.samples.reading import POLL_SECONDS, Sample, SampleReader
@@ -40,16 +40,6 @@ from producer.submitting.streaming import in_order
 THREADS, AHEAD = 16, 32  # samples read from storage at once, and held in memory
 REFUSED = "its picture is not what its record says; `posemill check RUN --deep` names the object"
 Planned = tuple[Sample, dict[str, Any]]  # a sample and its row of records
-
-
-class Onlooker:
-    """Is shown every item as it goes by, in the plan's order; this one looks away."""
-
-    def taken(self, sample: Sample, row: dict[str, Any], shard: int) -> None:
-        """It goes into a shard of that number, of its row's split."""
-
-    def left_out(self, item: ItemResult) -> None:
-        """It is not done, or the filter leaves it out."""
 
 
 class Exporter:

@@ -10,10 +10,10 @@ import msgspec
 from posemill.contract.identity import sha256
 from posemill.errors import BadInput, NotFound
 from posemill.storage.store import Store
-from producer.exports.options import Form
 from producer.exports.reading import read_samples
 from producer.exports.samples.columns import Columns
 from producer.exports.samples.filters import parse_filter
+from producer.exports.samples.options import Form
 from producer.exports.samples.reading import SampleReader
 from producer.exports.samples.splits import SPLITS, split_of
 from producer.exports.writing.destinations import Destination

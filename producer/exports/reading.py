@@ -8,7 +8,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from posemill.contract.identity import sha256
-from producer.exports.options import Form, Options
+from producer.exports.samples.options import Form, Options
 from producer.exports.writing.shards import StoredFile
 
 BATCH = 100  # rows of Parquet in memory at once

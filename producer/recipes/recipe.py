@@ -17,8 +17,8 @@ from producer.recipes.control_recipe import (
     require_steps,
     takes_text_alone,
 )
-from producer.recipes.plain_values import LIMIT_DEPTH, plain_values, printable
 from producer.recipes.yaml_values import LIMIT_BYTES, read_yaml
+from producer.sources.plain_values import LIMIT_DEPTH, plain_values, printable
 
 Scalar = str | int | float | bool
 NETWORK_SETTINGS = {

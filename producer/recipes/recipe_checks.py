@@ -9,10 +9,10 @@ from mimetypes import guess_type
 from pathlib import Path
 
 from posemill.errors import RecipeError
-from producer.recipes.plain_values import printable
 from producer.recipes.prompts import Template, combinations, parse_template
 from producer.recipes.recipe import Recipe
 from producer.sources.manifests import SUFFIXES
+from producer.sources.plain_values import printable
 from producer.sources.rows import Row, expanded
 
 LIMIT_ROW_ITEMS = 1_000_000  # of one source: more is a matrix that was not meant; a row's prompts are held in memory

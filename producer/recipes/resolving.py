@@ -15,14 +15,13 @@ from posemill.catalogue.models import EMBEDDED, MODELS, SD15_CONTROLNETS, NamedM
 from posemill.catalogue.pairing import local_base, local_controlnet, mismatch
 from posemill.contract.identity import digest
 from posemill.contract.keys import Stage, queue_name
-from posemill.contract.records import Rules, Run
+from posemill.contract.records import Rules, Run, slicing_for
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import BadInput, RecipeError
 from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_heeded
 from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe
 from producer.recipes.revisions import pinned
 from producer.sources.rows import expanded
-from producer.submitting.planning import slicing
 
 LATER_DETECT_SETTINGS = ("low_threshold", "high_threshold", "bg_th", "safe", "thr_v", "thr_d")
 MODEL_KEYS = frozenset(("base", "base_config", "controlnet", "vae", "lora", "weights"))  # hub ids, folders or files
@@ -62,8 +61,8 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | 
         rules=_rules(recipe, kinds),
         generate=generate,
         slicing={
-            Stage.DETECT: slicing(recipe.detect.batch_size),
-            Stage.GENERATE: slicing(recipe.generate.batch_size),
+            Stage.DETECT: slicing_for(recipe.detect.batch_size),
+            Stage.GENERATE: slicing_for(recipe.generate.batch_size),
         },
         queues={
             Stage.DETECT: recipe.detect.queue or queue_name(Stage.DETECT),

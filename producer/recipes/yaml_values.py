@@ -10,7 +10,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from posemill.errors import RecipeError
-from producer.recipes.plain_values import LIMIT_DEPTH
+from producer.sources.plain_values import LIMIT_DEPTH
 
 LIMIT_BYTES = 2_000_000  # a few seconds to read; tens of thousands of prompts belong into a manifest
 LIMIT_VALUES = 200_000  # with aliases followed; "a billion laughs" are ten lines. A node takes about 1 KB

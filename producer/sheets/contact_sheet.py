@@ -11,8 +11,8 @@ from jinja2 import Environment
 from PIL import Image
 
 from posemill.pictures.poses import Pose
-from producer.exports.report.pages import environment, script_digest
 from producer.sheets.lettering import counted
+from producer.sheets.pages import environment, script_digest
 from producer.sheets.sampling import even_places
 from producer.sheets.sheet_picture import Cell, CellRow, draw_sheet
 from producer.sheets.skeletons import pose_overlay

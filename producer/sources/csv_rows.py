@@ -9,9 +9,9 @@ from typing import Any, TextIO
 import msgspec
 
 from posemill.errors import RecipeError, RowError
-from producer.recipes.plain_values import printable
 from producer.sources.column_names import SOURCE_COLUMNS, ColumnNames, ColumnTrouble
 from producer.sources.manifest_row import LIMIT_LINE_BYTES, SURROGATE, ManifestRow, text_encoding
+from producer.sources.plain_values import printable
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 

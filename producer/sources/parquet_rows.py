@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from posemill.errors import RecipeError, RowError
-from producer.recipes.plain_values import printable
 from producer.sources.column_names import SOURCE_COLUMNS, ColumnNames, ColumnTrouble
 from producer.sources.manifest_row import ManifestRow
+from producer.sources.plain_values import printable
 
 BATCH_ROWS = 1000
 

@@ -12,9 +12,9 @@ import msgspec
 
 from posemill.errors import BadInput, RowError
 from posemill.storage.urls import require_allowed
-from producer.recipes.plain_values import UNPRINTABLE
 from producer.sources.column_names import SOURCE_COLUMNS
 from producer.sources.manifest_row import ManifestRow
+from producer.sources.plain_values import UNPRINTABLE
 
 ROW_COLUMNS = frozenset((*SOURCE_COLUMNS, "prompt", "negative_prompt", "seed"))
 LIMIT_KEY_BYTES = 1024  # of an S3 key

@@ -7,7 +7,7 @@ import msgspec
 from posemill.catalogue.models import MODELS
 from posemill.contract.identity import derived_seed, item_digest, picture_digest
 from posemill.contract.keys import Stage
-from posemill.contract.records import Item, Plan, RefusedRow, Run, ShardHeader, Slicing, Source
+from posemill.contract.records import Item, Plan, RefusedRow, Run, ShardHeader, Source
 from posemill.errors import RowError
 from producer.recipes.prompts import combinations, fillings, parse_template
 from producer.recipes.recipe import Recipe
@@ -18,7 +18,6 @@ from producer.submitting.recent import Recent
 ITEMS_REMEMBERED = 200_000  # so many items back a repeated row is noticed
 SOURCES_REMEMBERED = 100_000  # rows that name one of these again share its detection
 REPEATS_SHOWN = 5  # places of rows that bring nothing new
-SHARD_ROWS = 1000  # about; a shard holds whole batches
 CAPTION = "caption"  # a manifest's column that the plan keeps, for exports to train on
 
 
@@ -29,10 +28,6 @@ class Shard(msgspec.Struct, frozen=True, kw_only=True):
     number: int
     header: ShardHeader
     rows: list[Source] | list[Item]
-
-
-def slicing(batch_size: int) -> Slicing:
-    return Slicing(batch_size=batch_size, shard_size=max(1, SHARD_ROWS // batch_size) * batch_size)
 
 
 class Expander:

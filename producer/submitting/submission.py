@@ -9,7 +9,7 @@ import msgspec
 
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys
-from posemill.contract.records import Plan, RefusedRow, Run, encode, encode_shard
+from posemill.contract.records import SHARD_ROWS, Plan, RefusedRow, Run, encode, encode_shard
 from posemill.errors import RecipeError, RowError, RunConflict
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
@@ -28,7 +28,7 @@ from producer.sources.intake import Intake
 from producer.sources.rows import Row
 from producer.sources.scanning import SkippedTally
 from producer.submitting.nothing_stored import NothingStored
-from producer.submitting.planning import SHARD_ROWS, Expander, Planner, Shard, plan_rows
+from producer.submitting.planning import Expander, Planner, Shard, plan_rows
 from producer.submitting.streaming import in_order
 
 Progress = Callable[[Plan], None]

@@ -11,7 +11,7 @@ from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Outcome, RunState, decode
 from posemill.settings import Settings
 from producer.exports.dataset import export_run
-from producer.exports.options import Form, Options
+from producer.exports.samples.options import Form, Options
 from producer.runs.checking import check
 from producer.submitting.submission import submit
 from tests.conftest import PHOTOS

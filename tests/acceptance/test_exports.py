@@ -17,7 +17,7 @@ from posemill.contract.records import BatchRecord, RunState, decode
 from posemill.settings import Settings
 from posemill.storage.store import open_store
 from producer.cli.main import posemill
-from producer.exports.options import Form
+from producer.exports.samples.options import Form
 from producer.runs.handle import RunHandle
 from producer.submitting.submission import submit
 from tests.conftest import PHOTOS

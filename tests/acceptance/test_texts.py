@@ -6,8 +6,8 @@ import datasets
 import pytest
 
 from producer.exports.exporting import Exporter
-from producer.exports.options import Form, Options
 from producer.exports.proof import check_export
+from producer.exports.samples.options import Form, Options
 from producer.exports.writing.destinations import FolderDestination
 from tests.synthetic_run import RUN_ID, SyntheticStore, with_texts
 

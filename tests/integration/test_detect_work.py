@@ -15,8 +15,8 @@ from tests.planned import make_run
 from workers.batches.plan_reader import Slices
 from workers.detecting.detect_work import DetectWork
 from workers.detecting.detectors import Detection, EachPicture, each_alone
+from workers.generating.control_images import ControlImages
 from workers.images import content as content_module
-from workers.images.control_images import ControlImages
 
 SPECS = {"openpose": DetectSpec(detector="openpose-thin"), "canny": DetectSpec(detector="canny"),
          "depth": DetectSpec(detector="depth")}  # fmt: skip

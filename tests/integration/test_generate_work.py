@@ -18,8 +18,8 @@ from posemill.storage.store import Store
 from tests.planned import make_run
 from workers.batches.plan_reader import Slices
 from workers.generating.calls import Call, Pictures
+from workers.generating.control_images import ControlImages
 from workers.generating.generate_work import GenerateWork
-from workers.images.control_images import ControlImages
 
 CASES = Path(__file__).parents[1] / "unit" / "cases"
 

@@ -22,7 +22,7 @@ from tests.single_file import write_single_file, write_single_sdxl_file
 from tests.tiny_model import write_tiny_controlnet, write_tiny_lora, write_tiny_sd2, write_tiny_sdxl, write_tiny_vae
 from workers.generating.calls import Call
 from workers.generating.pipelines import Loader, load_pipeline
-from workers.generating.placement import Placement
+from workers.models.placement import Placement
 
 CPU = Placement(device="cpu", dtype="float32", attention="sdpa", cpu_offload=False)
 COLOURS = ("red", "white", "black", "green", "blue", "yellow")

@@ -16,7 +16,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from posemill.pictures.poses import Person, Pose
 from producer.exports.dataset import export_run
-from producer.exports.options import Form, Options
+from producer.exports.samples.options import Form, Options
 from producer.sheets.contact_sheet import (
     Sheet,
     SheetControl,

@@ -17,7 +17,7 @@ from workers.generating.calls import Call
 from workers.generating.compiling import compile_networks, filled
 from workers.generating.model_loading import SCHEDULERS
 from workers.generating.pipelines import DiffusersPipeline, load_pipeline
-from workers.generating.placement import Placement, choose_placement
+from workers.models.placement import Placement, choose_placement
 
 CPU = Placement(device="cpu", dtype="float32", attention="auto", cpu_offload=False)
 CONTROLS = [Image.new("RGB", (64, 64), colour) for colour in ("red", "white", "black")]

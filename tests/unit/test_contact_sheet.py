@@ -12,7 +12,6 @@ from PIL import Image
 
 from posemill.errors import BadInput
 from posemill.pictures.poses import Person, Pose
-from producer.exports.report.pages import environment, script_digest
 from producer.sheets.contact_sheet import (
     Sheet,
     SheetControl,
@@ -27,6 +26,7 @@ from producer.sheets.contact_sheet import (
     write_contact_sheet,
 )
 from producer.sheets.lettering import font_for, wrapped
+from producer.sheets.pages import environment, script_digest
 from producer.sheets.sheet_picture import CELL_HEIGHT, GAP, MARGIN, RULE_SPACE
 from producer.sheets.thumbnails import thumbnail
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from posemill.contract.records import encode
 from posemill.errors import BadInput, PosemillError, RecipeError
 from posemill.settings import Settings
-from producer.exports.options import Options
 from producer.exports.samples.columns import Columns
 from producer.exports.samples.filters import parse_filter
+from producer.exports.samples.options import Options
 from producer.recipes.recipe import SECTIONS, parse_recipe, read_recipe
 from producer.recipes.yaml_values import read_yaml
 from producer.sources.manifests import read_manifest

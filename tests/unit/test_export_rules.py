@@ -11,18 +11,18 @@ from PIL import Image
 from posemill.errors import BadInput
 from posemill.pictures.hashes import perceptual_hash
 from posemill.pictures.poses import BODY_KEYPOINTS, Person, Pose, to_openpose_json
+from producer.exports.counts.duplicates import Duplicates
+from producer.exports.counts.poses_seen import MOST, PosesSeen, normalised
+from producer.exports.counts.statistics import MOST_KINDS, OTHERS, Statistics, count
 from producer.exports.extra import require_extra
-from producer.exports.options import Options
 from producer.exports.report.plots import only, only_bin, overview_png, shown, svg
 from producer.exports.report.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.report.pose_map import map_poses
-from producer.exports.report.poses_seen import MOST, PosesSeen, normalised
-from producer.exports.report.statistics import MOST_KINDS, OTHERS, Statistics, count
 from producer.exports.samples.controls import fitted_control
-from producer.exports.samples.duplicates import Duplicates
+from producer.exports.samples.keeping import Kept
 from producer.exports.samples.keypoints import coco_text, placed
+from producer.exports.samples.options import Options
 from producer.exports.samples.splits import split_of
-from producer.exports.writing.keeping import Kept
 
 CASES = Path(__file__).parent / "cases"
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from posemill.contract.records import BatchRecord, Outcome, decode, encode
 from producer.exports.exporting import Exporter
-from producer.exports.options import Form, Options
 from producer.exports.report.sheet import MOST_SOURCES, MOST_UNUSED, Shown
+from producer.exports.samples.options import Form, Options
 from producer.exports.writing.destinations import FolderDestination
 from producer.sheets.contact_sheet import Sheet
 from producer.sheets.skeletons import draw_pose, limbs

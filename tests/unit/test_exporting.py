@@ -12,9 +12,9 @@ from PIL import Image
 from posemill.contract.identity import sha256
 from posemill.errors import BadInput
 from producer.exports.exporting import Exporter
-from producer.exports.options import Form, ImageFormat, Options
 from producer.exports.proof import check_export
 from producer.exports.samples import pictures
+from producer.exports.samples.options import Form, ImageFormat, Options
 from producer.exports.writing.destinations import FolderDestination
 from producer.exports.writing.shards import Manifest
 from producer.sheets.thumbnails import thumbnail

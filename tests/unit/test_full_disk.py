@@ -12,8 +12,8 @@ import pytest
 
 from posemill.errors import BadInput, TransientError
 from producer.exports.exporting import Exporter
-from producer.exports.options import Form, Options
 from producer.exports.proof import check_export
+from producer.exports.samples.options import Form, Options
 from producer.exports.writing.destinations import FolderDestination
 from tests.another_user import needs_root
 from tests.synthetic_run import RUN_ID, SyntheticStore, digests

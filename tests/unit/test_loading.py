@@ -6,7 +6,7 @@ import torch
 from safetensors import SafetensorError
 
 from posemill.errors import LeaseLost, OutOfMemory, RecipeError, RunFault, TransientError
-from workers.loading import loading
+from workers.models.loading import loading
 
 
 class Panic(BaseException):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from posemill.catalogue.models import local_path
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import RecipeError, RunFault
-from workers.model_folders import ModelFolders
+from workers.models.model_folders import ModelFolders
 
 WAYS_OUT = ["other", "models/../other", "models/link", "models/mine/../../other", "models/holds_link", "models/deep",
             "models/circle"]  # fmt: skip

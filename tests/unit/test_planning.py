@@ -7,18 +7,18 @@ import msgspec
 import pytest
 
 from posemill.contract.keys import Stage
-from posemill.contract.records import Run, Source, encode_shard
+from posemill.contract.records import Run, Source, encode_shard, slicing_for
 from posemill.errors import RowError
 from producer.recipes.recipe import parse_recipe
 from producer.sources.finding import Candidate, Row
-from producer.submitting.planning import Expander, Planner, Shard, slicing
+from producer.submitting.planning import Expander, Planner, Shard
 from tests.planned import make_run
 
 
 def run_of(*, detect: int = 2, generate: int = 3) -> Run:
     """A run whose batches have these sizes, four of them a shard."""
     slices = {
-        stage: msgspec.structs.replace(slicing(size), shard_size=4 * size)
+        stage: msgspec.structs.replace(slicing_for(size), shard_size=4 * size)
         for stage, size in ((Stage.DETECT, detect), (Stage.GENERATE, generate))
     }
     return msgspec.structs.replace(make_run("r"), slicing=slices)
@@ -170,7 +170,7 @@ def test_an_items_id_does_not_know_the_models_name():
 
 @pytest.mark.parametrize("batch_size", [1, 3, 8, 256, 999, 1000, 5000])
 def test_a_shard_holds_whole_batches_and_about_a_thousand_rows(batch_size):
-    cut = slicing(batch_size)
+    cut = slicing_for(batch_size)
     assert cut.shard_size % batch_size == 0
     assert cut.shard_size == batch_size if batch_size > 500 else 750 <= cut.shard_size <= 1000
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from posemill.contract.keys import Stage
 from posemill.contract.records import BatchRecord, Run, decode, encode
 from producer.exports.exporting import Exporter
-from producer.exports.options import Form, Options
 from producer.exports.samples.columns import FROM_RECORDS
+from producer.exports.samples.options import Form, Options
 from producer.exports.samples.published import PROVENANCE, published_name, published_run, published_values
 from producer.exports.writing.destinations import FolderDestination
 from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, synthetic_run

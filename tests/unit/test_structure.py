@@ -6,8 +6,10 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,26 @@ def run_python(code: str) -> str:
 @pytest.mark.parametrize("library", ONLY_IMPORTERS)
 def test_a_library_is_imported_where_it_belongs_and_nowhere_else(library):
     assert {path for path, tree in sources().items() if library in imports_of(tree)} == ONLY_IMPORTERS[library]
+
+
+def rooms_imported(path: str, tree: ast.Module) -> set[str]:
+    """The folders of our own modules that a file imports, but its own."""
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    files = {name.replace(".", "/") + ".py" for name in names}
+    return {str(Path(file).parent) for file in files if file in sources()} - {str(Path(path).parent)}
+
+
+def test_no_room_leads_back_to_one_that_leads_to_it():
+    graph = TopologicalSorter[str]()
+    for path, tree in sources().items():
+        graph.add(str(Path(path).parent), *rooms_imported(path, tree))
+    graph.prepare()  # raises CycleError, which names the rooms
+
+
+def test_a_room_holds_one_subject_and_no_more_files_than_can_be_looked_over():
+    files = Counter(str(Path(path).parent) for path in sources())
+    assert {room: number for room, number in files.items() if number > 14} == {}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

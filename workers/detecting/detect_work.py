@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -14,13 +14,13 @@ from posemill.contract.records import BatchRecord, ControlResult, Outcome, Rules
 from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault
 from posemill.settings import Settings
-from posemill.storage.store import Store, get_unchanged
-from posemill.storage.urls import fetch
+from posemill.storage.store import Store
 from workers.batches.plan_reader import Slices
+from workers.detecting.control_store import ControlStore, Known
 from workers.detecting.detectors import Detection, Detector, reject_reason
 from workers.images.content import Content
-from workers.images.control_store import ControlStore, Known
-from workers.provenance import struct_values, versions
+from workers.images.source_bytes import read_source
+from workers.models.provenance import struct_values, versions
 
 KEPT_DETECTORS = 8  # loaded at once: those of a run with many controls
 LIBRARIES = (
@@ -216,16 +216,6 @@ def spec_for(source: Source, spec: DetectSpec) -> DetectSpec:
     if source.pose is None or spec.detector == "keypoints":
         return spec
     return msgspec.structs.replace(spec, detector="keypoints", weights=None)
-
-
-def read_source(store: Store, source: Source, allowed_hosts: Sequence[str]) -> bytes:
-    """A source's bytes. Raises NotFound when the object is gone, ChangedObject when it is another one."""
-    if source.pose is not None:
-        return msgspec.json.encode(source.pose, order="deterministic")
-    if source.key:
-        return get_unchanged(store, source.key, source.identity)
-    uri = source.uri or ""
-    return store.get_uri(uri) if uri.startswith("s3://") else fetch(uri, allowed_hosts)
 
 
 def _failed(number: int, source: Source, error: PosemillError) -> SourceResult:

@@ -13,8 +13,8 @@ from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput, RecipeError, RunFault
 from posemill.pictures.poses import Pose
 from workers.images.content import Content
-from workers.loading import loading
-from workers.model_folders import ModelFolders
+from workers.models.loading import loading
+from workers.models.model_folders import ModelFolders
 
 T = TypeVar("T")
 

@@ -24,13 +24,13 @@ from posemill.settings import Settings
 from posemill.storage.store import Store
 from workers.batches.plan_reader import Slices
 from workers.generating.calls import Call, Pictures, Pipeline
+from workers.generating.control_images import ControlImages
 from workers.generating.fitting import FittingSizes
 from workers.generating.kept_pipelines import KeptPipelines
-from workers.images.control_images import ControlImages
 from workers.images.pngs import encode_png, image_texts, to_image
 from workers.images.sizes import picture_size
 from workers.images.webps import encode_webp
-from workers.provenance import struct_values, versions
+from workers.models.provenance import struct_values, versions
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from workers.generating.calls import Call, Pictures
 from workers.generating.compiling import compile_networks, filled
 from workers.generating.long_prompts import chunks_needed, is_too_long
 from workers.generating.model_loading import Models
-from workers.generating.placement import Placement
 from workers.generating.text_embeddings import TextEmbeddings
-from workers.loading import loading
-from workers.model_folders import ModelFolders
+from workers.models.loading import loading
+from workers.models.model_folders import ModelFolders
+from workers.models.placement import Placement
 
 log = logging.getLogger(__name__)
 

@@ -7,11 +7,11 @@ import yaml
 
 from posemill.catalogue.models import MODELS
 from posemill.contract.records import Run
-from producer.exports.options import Form, Options
-from producer.exports.report.pages import environment
-from producer.exports.report.statistics import Statistics
+from producer.exports.counts.statistics import Statistics
 from producer.exports.samples.columns import Kind
+from producer.exports.samples.options import Form, Options
 from producer.exports.writing.shards import Manifest
+from producer.sheets.pages import environment
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
          (10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))  # fmt: skip  # the Hub's words

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from producer.exports.report.statistics import OTHERS, SCORE_BINS, Statistics, seconds_edge
+from producer.exports.counts.statistics import OTHERS, SCORE_BINS, Statistics, seconds_edge
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

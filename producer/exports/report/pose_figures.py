@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from producer.exports.counts.poses_seen import SeenPose
 from producer.exports.report.pose_map import Cluster, PoseMap
-from producer.exports.report.poses_seen import SeenPose
 from producer.sheets.skeletons import limbs
 
 WIDTH, HEIGHT, FIGURE = 640, 480, 62  # units of the map, and a figure's side

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from producer.exports.report.poses_seen import SeenPose
+from producer.exports.counts.poses_seen import SeenPose
 
 FEWEST_POSES = 20  # fewer are no map
 MOST_CLUSTERS = 12

@@ -3,14 +3,14 @@
 from markupsafe import Markup
 
 from posemill.contract.records import Run
+from producer.exports.counts.statistics import Statistics
 from producer.exports.report.card import model_licence, models, settings_of
-from producer.exports.report.pages import script_digest
 from producer.exports.report.plots import shown, svg
 from producer.exports.report.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.report.pose_map import FEWEST_POSES, map_poses
-from producer.exports.report.statistics import Statistics
 from producer.exports.writing.shards import Manifest
 from producer.sheets.contact_sheet import Sheet, picture_environment, sampled
+from producer.sheets.pages import script_digest
 
 MOST_SOURCES = 4
 

@@ -12,14 +12,14 @@ from posemill.errors import PosemillError
 from posemill.pictures.decoding import decode_picture
 from posemill.pictures.poses import Pose, from_openpose_json
 from posemill.storage.store import Store
-from producer.exports.exporting import Onlooker
-from producer.exports.options import Form, Options
 from producer.exports.samples.controls import ControlImages, control_name, read_address
+from producer.exports.samples.keeping import Kept
+from producer.exports.samples.onlooker import Onlooker
+from producer.exports.samples.options import Form, Options
 from producer.exports.samples.pictures import planned_source
 from producer.exports.samples.published import published_name, sources_of
 from producer.exports.samples.reading import Sample
 from producer.exports.writing.folder_shards import FOLDERS, control_file, image_file, source_file
-from producer.exports.writing.keeping import Kept
 from producer.exports.writing.parquet_shards import parquet_name
 from producer.exports.writing.webdataset_shards import tar_name
 from producer.sheets.contact_sheet import (

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from posemill.contract.records import Run
-from producer.exports.options import Options
+from producer.exports.samples.options import Options
 from producer.exports.samples.pictures import Made
 from producer.exports.samples.published import PROVENANCE, published_json, published_name, published_run, sources_of
 from producer.exports.samples.reading import Sample

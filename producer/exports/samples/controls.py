@@ -13,8 +13,8 @@ from posemill.pictures.shapes import Size, fitted
 from posemill.settings import load_settings
 from posemill.storage.store import Store, get_unchanged
 from posemill.storage.urls import fetch
+from producer.exports.samples.keeping import Kept
 from producer.exports.samples.reading import Sample
-from producer.exports.writing.keeping import Kept
 
 DRAWN = "controls/"  # where the detect stage keeps what it has drawn
 KEPT = 32  # control images in memory; neighbours in a run share theirs

@@ -12,11 +12,11 @@ from posemill.errors import BadInput
 from posemill.pictures.decoding import PictureError, decode_picture, is_black
 from posemill.pictures.hashes import perceptual_hash
 from posemill.storage.store import Store, get_unchanged
-from producer.exports.options import ImageFormat, Options
 from producer.exports.samples.controls import Control, ControlImages, read_address
+from producer.exports.samples.keeping import Kept
 from producer.exports.samples.keypoints import PlacedPose, placed
+from producer.exports.samples.options import ImageFormat, Options
 from producer.exports.samples.reading import Sample
-from producer.exports.writing.keeping import Kept
 
 KEPT_SHARDS = 4  # of the detect plan, for source images
 KEPT_POSES = 32  # neighbours in a run share theirs

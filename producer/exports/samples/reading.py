@@ -13,7 +13,7 @@ from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState
 from posemill.errors import NotFound
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage.store import Store
-from producer.exports.writing.keeping import Kept
+from producer.exports.samples.keeping import Kept
 from producer.submitting.streaming import in_order
 
 THREADS, AHEAD = 8, 32  # records read at once

@@ -9,7 +9,7 @@ import msgspec
 
 from posemill.contract.identity import sha256
 from posemill.errors import BadInput, NotFound
-from producer.exports.report.statistics import Statistics
+from producer.exports.counts.statistics import Statistics
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import (
     INDEXES,

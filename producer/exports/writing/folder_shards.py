@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from posemill.contract.identity import sha256
-from producer.exports.options import Form, Options
+from producer.exports.samples.options import Form, Options
 from producer.exports.samples.pictures import Made
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import StoredFile, rows_name

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from producer.exports.options import Options
 from producer.exports.samples.columns import Kind
+from producer.exports.samples.options import Options
 from producer.exports.samples.pictures import Made
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import StoredFile

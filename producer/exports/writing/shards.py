@@ -5,7 +5,7 @@ from typing import Any, Protocol
 import msgspec
 
 from posemill.contract.identity import sha256
-from producer.exports.options import Options
+from producer.exports.samples.options import Options
 from producer.exports.samples.pictures import Made
 
 MARKER = "posemill.json"  # first: whose export this is

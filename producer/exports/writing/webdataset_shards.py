@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from producer.exports.options import Options
+from producer.exports.samples.options import Options
 from producer.exports.samples.pictures import Made
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import StoredFile

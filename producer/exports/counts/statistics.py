@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from posemill.pictures.poses import Pose
-from producer.exports.report.poses_seen import PosesSeen
+from producer.exports.counts.poses_seen import PosesSeen
 
 SCORE_BINS = 20  # of 0..1
 SECONDS_BINS = 32  # powers of the square root of two, from a millisecond on

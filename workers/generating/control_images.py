@@ -8,7 +8,7 @@ from PIL import Image
 from posemill.contract.records import Item, SourceResult, StoredObject
 from posemill.pictures.decoding import decode_picture
 from posemill.storage.store import Store, get_unchanged
-from workers.detecting.detect_work import read_source
+from workers.images.source_bytes import read_source
 
 Named = tuple[str, Image.Image]
 """A control image with the key or address that it was read from."""
