@@ -20,8 +20,8 @@ EXTRAS = ("workers", "dwpose", "embedded", "export")
 TORCH = re.compile(r"(torch|torchvision|triton|nvidia[\w-]*|cuda[\w-]*)$")
 FOR_TESTS = ("pytest", "pytest-timeout", "hypothesis", "psutil")  # of the extra dev
 QUICK_TESTS = (
-    "tests/unit/test_structure.py", "tests/unit/test_web.py", "tests/unit/test_recipe.py",
-    "tests/unit/test_manifests.py", "tests/unit/test_exporting.py", "tests/unit/test_loading.py",
+    "tests/unit/test_structure.py", "tests/unit/storage/test_urls.py", "tests/unit/recipes/test_recipe.py",
+    "tests/unit/sources/test_manifests.py", "tests/unit/exports/test_exporting.py", "tests/unit/models/test_loading.py",
     "tests/integration/test_pipelines.py", "tests/integration/test_ledger.py", "tests/integration/test_storage.py",
 )  # fmt: skip
 IMPORT_ALL = """

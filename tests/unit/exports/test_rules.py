@@ -24,7 +24,7 @@ from producer.exports.samples.keypoints import coco_text, placed
 from producer.exports.samples.options import Options
 from producer.exports.samples.splits import split_of
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 
 
 def test_a_source_is_always_in_the_same_split_and_the_shares_hold() -> None:

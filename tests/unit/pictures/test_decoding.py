@@ -205,7 +205,7 @@ def test_a_profile_of_another_colour_space_falls_back_too():
 
 # What stands beside the pixels decides nothing.
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 
 
 def chunk(kind, data, *, crc=None):

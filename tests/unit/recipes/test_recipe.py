@@ -273,7 +273,7 @@ def test_paths_and_tuples_are_taken_for_texts_and_lists():
 
 
 def test_the_documents_list_every_key_with_its_section():
-    text = (Path(__file__).parents[2] / "docs/recipes.md").read_text()
+    text = (Path(__file__).parents[3] / "docs/recipes.md").read_text()
     listed = read_yaml(text.split("```yaml")[1].split("```")[0], where="docs/recipes.md")
     for section, part in SECTIONS.items():
         values = {"": listed, "loras": listed["generate"]["loras"]}.get(section) or listed[section]

@@ -22,7 +22,7 @@ from posemill.pictures.poses import (
     to_openpose_json,
 )
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 
 
 def body(**found):

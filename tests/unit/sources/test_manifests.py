@@ -281,7 +281,7 @@ def test_two_columns_of_one_name_in_a_parquet_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["seed_float_nan.parquet", "ts_ns.parquet"])
 def test_what_pandas_wrote_is_read(name):
-    rows = list(read_manifest(Path(__file__).parents[1] / "cases" / name, ()))
+    rows = list(read_manifest(Path(__file__).parents[2] / "cases" / name, ()))
     assert rows
     assert not errors_of(rows)
 

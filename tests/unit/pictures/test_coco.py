@@ -11,7 +11,7 @@ from posemill.errors import PosemillError
 from posemill.pictures.coco import body_name, poses_from_coco
 from posemill.pictures.poses import BODY_KEYPOINTS, COCO_KEYPOINTS, Pose, PoseFormatError, to_openpose_json
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).parents[1] / "cases"
 KEYPOINTS = [number for place in range(17) for number in (20 + 20 * place, 30, 2)]
 AP_10K = (
     "left_eye", "right_eye", "nose", "neck", "root_of_tail", "left_shoulder", "left_elbow", "left_front_paw",

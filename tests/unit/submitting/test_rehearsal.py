@@ -21,7 +21,7 @@ from producer.submitting import rehearsal, submission
 from producer.submitting.planning import Expander, Planner
 from producer.submitting.rehearsal import Rehearsal, rehearse
 from tests.small_pictures import picture
-from tests.unit.test_plan_writing import MemoryStore
+from tests.unit.submitting.test_plan_writing import MemoryStore
 
 POSE = {"people": [], "canvas_width": 64, "canvas_height": 64}
 MODEL = {"base": "model", "controlnet": "model"}  # a folder: nothing is asked of the hub
