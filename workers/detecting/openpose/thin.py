@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from posemill.errors import RunFault
 
-WEIGHTS = Path(__file__).parent / "weights" / "openpose_thin" / "model.safetensors"
+WEIGHTS = Path(__file__).parents[2] / "weights" / "openpose_thin" / "model.safetensors"
 HEATMAPS = 19  # 18 keypoints and the background
 PAFS = 38  # an x and a y for each of 19 limbs
 _BACKBONE = (  # outputs and stride of each block after the stem
