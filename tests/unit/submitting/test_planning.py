@@ -107,7 +107,7 @@ def test_derived_seeds_are_repeatable_and_differ_by_image_prompt_source_and_base
         made = expander(**{"prompts": ["a", "b"], "seeds": 50, **recipe})
         return [item.seed for item in made.items(row(), source(number), 0)]
 
-    assert seeds() == seeds()
+    assert seeds()[:3] == [3536994577, 3414733608, 2809866617], "others would make every item anew"
     assert len({*seeds(), *seeds(number=1), *seeds(seed=1)}) == 300
     assert all(0 <= seed < 2**32 for seed in seeds())
 
