@@ -22,7 +22,7 @@ from posemill.contract.records import (
 from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger, open_ledger
 from posemill.queue.progress import Snapshot
-from posemill.queue.rebuild import flagged_records, read_progress, rebuild
+from posemill.queue.rebuild import flagged_records, know_as_stored, read_progress, rebuild
 from posemill.queue.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
@@ -65,11 +65,20 @@ class RunHandle:
         return read_plan(self.store, self.id)
 
     def status(self) -> Status:
-        """Raises NotFound when the ledger does not know the run."""
-        snapshot = self.ledger.snapshot(self.id)
-        if snapshot is None:
+        """As storage has it: what the ledger says of an earlier run under this id counts for nothing.
+
+        Raises NotFound when storage or the ledger does not know the run.
+        """
+        if self.ledger.state(self.id) is None:
             read_plan(self.store, read_run(self.store, self.id).id)
             raise NotFound(f"Redis does not know run {self.id!r}, but storage has it: `posemill resume {self.id}`")
+        know_as_stored(self.store, self.ledger, self.id)
+        return self._counted()
+
+    def _counted(self) -> Status:
+        snapshot = self.ledger.snapshot(self.id)
+        if snapshot is None:
+            raise TransientError(f"Redis lost run {self.id!r} at this moment; ask again")
         return Status(snapshot=snapshot, remaining_seconds=remaining_seconds(snapshot, self.ledger.pace(self.id)))
 
     def wait(self, *, timeout_seconds: float | None = None, report: Callable[[Status], None] | None = None) -> Status:
@@ -78,9 +87,11 @@ class RunHandle:
         Raises TimeoutError after timeout_seconds, and RunFault when a fault has paused the run.
         """
         deadline = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
+        seen: Snapshot | None = None
         while True:
             try:
-                status = self._look()
+                status = self._look(seen)
+                seen = status.snapshot
             except (redis.ConnectionError, redis.TimeoutError, TransientError) as error:
                 log.warning("Cannot look at the run now: %s", error, extra={"run_id": self.id})
                 status = None
@@ -94,10 +105,12 @@ class RunHandle:
                 raise TimeoutError(f"run {self.id!r} has not ended after {timeout_seconds} s")
             time.sleep(POLL_SECONDS)
 
-    def _look(self) -> Status:
-        if self.ledger.state(self.id) is None:
-            rebuild(self.store, self.ledger, self.id)
-        return self.status()
+    def _look(self, seen: Snapshot | None) -> Status:
+        """Storage is asked at the first look, and before the end is believed: a run may be deleted meanwhile."""
+        state = self.ledger.state(self.id)
+        if seen is None or state is None or state in ENDED:
+            know_as_stored(self.store, self.ledger, self.id)
+        return self._counted()
 
     # steering -----------------------------------------------------------------------------------------------------
 
@@ -147,12 +160,11 @@ class RunHandle:
             if self.store.head(key) is None:
                 explain(self.store, self.id)  # raises what is wrong
         write_state(self.store, self.id, state)
-        if self.ledger.state(self.id) is None:
-            try:
-                rebuild(self.store, self.ledger, self.id)
-            except UnreadableRecord:
-                if state is not RunState.CANCELLED:
-                    raise
+        try:
+            know_as_stored(self.store, self.ledger, self.id)
+        except UnreadableRecord:
+            if state is not RunState.CANCELLED:
+                raise
         self.ledger.set_state(self.id, state)
 
 

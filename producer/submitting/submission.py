@@ -14,7 +14,7 @@ from posemill.errors import RecipeError, RowError, RunConflict
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.ledger import Ledger, open_ledger
-from posemill.queue.rebuild import rebuild
+from posemill.queue.rebuild import know_as_stored
 from posemill.queue.redis_safety import require_safe_redis
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_run
@@ -74,8 +74,7 @@ def submit(
 
 def open_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> None:
     """Make a sealed run known to the ledger and send its first messages."""
-    if ledger.state(run_id) is None:
-        rebuild(store, ledger, run_id)
+    know_as_stored(store, ledger, run_id)
     app = make_app(settings.redis_url.get_secret_value())
     try:
         Dispatcher(store, ledger, app, settings).tick()
