@@ -12,7 +12,7 @@ import click
 
 from posemill import __version__
 from posemill.last_words import WRONG_USAGE, last_words
-from producer.cli import local, results, running, watching
+from producer.cli import local, results, running, stores, watching
 
 INTERRUPTED = 130
 
@@ -55,7 +55,7 @@ def posemill(**_: bool) -> None:
     """
 
 
-for command in (*local.COMMANDS, *running.COMMANDS, *watching.COMMANDS, *results.COMMANDS):
+for command in (*local.COMMANDS, *running.COMMANDS, *watching.COMMANDS, *results.COMMANDS, *stores.COMMANDS):
     posemill.add_command(command)
 
 

@@ -42,6 +42,7 @@ def status(run_id: str | None, watch: bool, as_json: bool) -> None:
 def runs(as_json: bool) -> None:
     """List all runs in storage."""
     from posemill.queue.ledger import open_ledger
+    from posemill.queue.store_identity import require_same_store
     from posemill.storage.store import open_store
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json, print_table
@@ -49,7 +50,9 @@ def runs(as_json: bool) -> None:
 
     settings = local_settings()
     ledger = open_ledger(settings.redis_url.get_secret_value())
-    known = [(run_id, ledger.state(run_id)) for run_id in run_ids(open_store(settings.store))]
+    store = open_store(settings.store)
+    require_same_store(store, ledger)
+    known = [(run_id, ledger.state(run_id)) for run_id in run_ids(store)]
     if as_json:
         print_json([{"run_id": run_id, "state": state} for run_id, state in known])
         return

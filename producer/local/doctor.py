@@ -13,6 +13,7 @@ from posemill.last_words import last_words
 from posemill.processes.processor import computes_in_bfloat16
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.queue.redis_safety import is_persistent, redis_troubles
+from posemill.queue.store_identity import require_same_store
 from posemill.settings import Settings
 from posemill.storage.store import open_store, require_conditional_writes
 
@@ -48,6 +49,8 @@ def examine(read_settings: Callable[[], Settings]) -> list[Finding]:
         return [*findings, Finding(verdict="wrong", what="settings", found=last_words(error).sentence)]
     findings += _guarded("Redis", lambda: _redis(open_ledger(settings.redis_url.get_secret_value()), settings))
     findings += _guarded("storage", lambda: _storage(settings))
+    if all(finding.verdict != "wrong" for finding in findings if finding.what in ("Redis", "storage")):
+        findings += _guarded("storage and Redis", lambda: _pair(settings))
     return findings
 
 
@@ -128,3 +131,9 @@ def _storage(settings: Settings) -> list[Finding]:
     store = open_store(settings.store)
     require_conditional_writes(store)
     return [Finding(verdict="ok", what="storage", found=f"{store.url}: reads, writes and conditional writes work")]
+
+
+def _pair(settings: Settings) -> list[Finding]:
+    store = open_store(settings.store)
+    require_same_store(store, open_ledger(settings.redis_url.get_secret_value()))
+    return [Finding(verdict="ok", what="storage and Redis", found="belong together")]

@@ -20,13 +20,14 @@ from posemill.contract.records import (
     decode_lines,
 )
 from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
-from posemill.queue.ledger import ENDED, Ledger, open_ledger
+from posemill.queue.ledger import ENDED, Ledger
+from posemill.queue.opening import open_pair
 from posemill.queue.progress import Snapshot
 from posemill.queue.rebuild import flagged_records, know_as_stored, read_progress, rebuild
 from posemill.queue.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
-from posemill.storage.store import Store, open_store
+from posemill.storage.store import Store
 from producer.runs.pace import remaining_seconds
 
 log = logging.getLogger(__name__)
@@ -170,9 +171,8 @@ class RunHandle:
 
 def open_handle(run_id: str, settings: Settings | None = None) -> RunHandle:
     """A handle on a run that exists already."""
-    settings = settings or load_settings()
-    ledger = open_ledger(settings.redis_url.get_secret_value())
-    return RunHandle(run_id, store=open_store(settings.store), ledger=ledger)
+    store, ledger = open_pair(settings or load_settings())
+    return RunHandle(run_id, store=store, ledger=ledger)
 
 
 def run_ids(store: Store) -> list[str]:
