@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from producer.cli.endings import TIMEOUT, require_waiting, wait_for
 from producer.cli.running import AS_JSON, RUN
 
 if TYPE_CHECKING:
@@ -15,26 +16,24 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--watch", is_flag=True, help="Go on until the run has ended.")
+@TIMEOUT
 @AS_JSON
-def status(run_id: str | None, watch: bool, as_json: bool) -> None:
+def status(run_id: str | None, watch: bool, timeout_seconds: float | None, as_json: bool) -> None:
     """Show RUN's progress, or the open runs and the workers."""
     from producer.cli.local_settings import local_settings
-    from producer.cli.printing import ProgressBars, print_json, print_status, status_values
+    from producer.cli.printing import print_json, print_status, status_values
     from producer.runs.handle import open_handle
 
+    require_waiting(timeout_seconds, waits=watch and run_id is not None, option="RUN --watch")
     settings = local_settings()
     if run_id is None:
         _show_all(settings, as_json=as_json)
         return
     handle = open_handle(run_id, settings)
     if watch:
-        with ProgressBars() as bars:
-            shown = handle.wait(report=bars.show)
-    else:
-        shown = handle.status()
+        sys.exit(wait_for(handle, timeout_seconds=timeout_seconds, as_json=as_json))
+    shown = handle.status()
     print_json(status_values(shown)) if as_json else print_status(shown)
-    if watch and shown.failed:
-        sys.exit(1)
 
 
 @click.command()

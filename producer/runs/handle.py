@@ -19,7 +19,7 @@ from posemill.contract.records import (
     SourceResult,
     decode_lines,
 )
-from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
+from posemill.errors import NotFound, NotOver, RunPaused, TransientError, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
 from posemill.queue.opening import open_pair
 from posemill.queue.progress import Snapshot
@@ -85,7 +85,7 @@ class RunHandle:
     def wait(self, *, timeout_seconds: float | None = None, report: Callable[[Status], None] | None = None) -> Status:
         """Block until the run has ended. While Redis or storage is away it waits; a ledger lost is rebuilt.
 
-        Raises TimeoutError after timeout_seconds, and RunFault when a fault has paused the run.
+        Raises NotOver after timeout_seconds, and RunPaused when a fault has paused the run.
         """
         deadline = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
         seen: Snapshot | None = None
@@ -101,9 +101,11 @@ class RunHandle:
             if status and status.snapshot.state in ENDED:
                 return status
             if status and status.snapshot.state is RunState.PAUSED and status.snapshot.reason:
-                raise RunFault(f"run {self.id!r} is paused: {status.snapshot.reason}")
+                raise RunPaused(
+                    f"run {self.id!r} is paused: {status.snapshot.reason}; then `posemill unpause {self.id}`"
+                )
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"run {self.id!r} has not ended after {timeout_seconds} s")
+                raise NotOver(f"run {self.id!r} has not ended after {timeout_seconds:g} s; it goes on")
             time.sleep(POLL_SECONDS)
 
     def _look(self, seen: Snapshot | None) -> Status:

@@ -10,7 +10,7 @@ import msgspec
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys
 from posemill.contract.records import SHARD_ROWS, Plan, RefusedRow, Run, encode, encode_shard
-from posemill.errors import RecipeError, RowError, RunConflict
+from posemill.errors import NothingToDo, RecipeError, RowError, RunConflict
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.ledger import Ledger
@@ -81,14 +81,14 @@ def open_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> N
 
 
 def peeked(rows: Iterator[Row], sources: str, skipped: SkippedTally) -> Iterator[Row]:
-    """The same rows; raises RecipeError when there is none."""
+    """The same rows; raises NothingToDo when there is none, and RecipeError when they cannot be read."""
     try:
         first = next(rows, None)
     except OSError as error:
         raise RecipeError(f"sources: {sources[:200]!r} cannot be read ({error.strerror or error})") from error
     if first is None:
         passed_over = ", ".join(f"{one.count} {one.reason} ({one.first})" for one in skipped.found())
-        raise RecipeError(
+        raise NothingToDo(
             f"sources: nothing to read in {sources!r}" + (f"; skipped: {passed_over}" * bool(passed_over))
         )
     return itertools.chain([first], rows)

@@ -12,7 +12,18 @@ import pytest
 from click.testing import CliRunner
 
 from posemill import __version__
-from posemill.errors import NotFound, RecipeError, RunConflict, RunFault, ServiceError, TransientError
+from posemill.errors import (
+    NotFound,
+    NothingToDo,
+    NotOver,
+    RecipeError,
+    RunConflict,
+    RunFault,
+    RunPaused,
+    ServiceError,
+    TransientError,
+)
+from posemill.exit_codes import ExitCode
 from producer.cli import main as cli
 from tests.small_pictures import picture
 
@@ -219,7 +230,8 @@ def test_a_dry_run_in_json_can_be_read_by_a_program(call):
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (RecipeError("x"), 2), (NotFound("x"), 2), (RunConflict("x"), 2), (click.UsageError("x"), 2),
+        (RecipeError("x"), 2), (NothingToDo("x"), 7), (RunPaused("x"), 5), (NotOver("x"), 6),
+        (NotFound("x"), 2), (RunConflict("x"), 2), (click.UsageError("x"), 2),
         (ServiceError("x"), 3), (TransientError("x"), 3), (RunFault("x"), 3),
         (KeyboardInterrupt(), 130), (click.Abort(), 130), (click.exceptions.Exit(1), 1),
     ],
@@ -231,3 +243,29 @@ def test_every_kind_of_error_has_its_exit_status(call, monkeypatch, error, statu
 
     monkeypatch.setattr(cli.posemill, "main", fail)
     assert call("runs")[0] == status
+
+
+def test_help_and_document_show_the_one_table_of_exit_codes():
+    shown = " ".join(CliRunner().invoke(cli.posemill, ["--help"]).output.split())
+    document = (Path(__file__).parents[3] / "docs" / "exit-codes.md").read_text()
+    for code in ExitCode:
+        assert f"{code} {code.words}" in shown
+        assert f"| {code} | {code.words} |\n" in document
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "status"),
+    [
+        (["submit", "no.yaml", "--json"], "bad_recipe", 2),
+        (["submit", "recipe.yaml", "--set", "promts=[a]", "--json"], "bad_recipe", 2),
+        (["submit", "recipe.yaml", "--json"], "service", 3),
+        (["submit", "--json"], "usage", 2),
+        (["submit", "recipe.yaml", "--timeout", "3", "--json"], "usage", 2),
+    ],
+    ids=["no file", "recipe", "no store", "no argument", "nothing to wait for"],
+)
+def test_an_error_is_json_where_json_was_asked_for(call, words, code, status):
+    ended, output, errors = call(*words)
+    error = json.loads(output)["error"]
+    assert (ended, error["code"], error["exit_status"]) == (status, code, status)
+    assert error["message"] in errors
