@@ -13,7 +13,7 @@ from posemill.processes.own_modules import module_command
 from posemill.processes.supervisor import Child, Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.queue.opening import open_services
-from posemill.settings import load_settings
+from posemill.settings import in_sentences, load_settings, unknown_variables
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,8 @@ def main() -> int:
 
 def _consume(stage: Stage, queue: str | None) -> int:
     """Be one worker process."""
+    for sentence in in_sentences(unknown_variables(os.environ)):
+        log.warning("%s", sentence)
     try:
         from workers.consuming import consume
 

@@ -1,5 +1,6 @@
 """`posemill doctor`: looks at what posemill stands on, one finding a thing, each with what to do."""
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,7 @@ from posemill.processes.processor import computes_in_bfloat16
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.queue.redis_safety import is_persistent, redis_troubles
 from posemill.queue.store_identity import require_same_store
-from posemill.settings import Settings
+from posemill.settings import Settings, in_sentences, unknown_variables
 from posemill.storage.store import open_store, require_conditional_writes
 
 WORKER_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "controlnet_aux")
@@ -43,6 +44,10 @@ def examine(read_settings: Callable[[], Settings]) -> list[Finding]:
     }
     for what, look in looks.items():
         findings += _guarded(what, look)
+    findings += [
+        Finding(verdict="note", what="variable", found=sentence, advice="docs/fleet.md lists all settings")
+        for sentence in in_sentences(unknown_variables(os.environ))
+    ]
     try:
         settings = read_settings()
     except Exception as error:  # noqa: BLE001  # a wrong setting is what doctor is asked about

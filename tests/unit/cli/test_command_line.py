@@ -24,6 +24,7 @@ from posemill.errors import (
     TransientError,
 )
 from posemill.exit_codes import ExitCode
+from posemill.settings import unknown_variables
 from producer.cli import main as cli
 from tests.small_pictures import picture
 
@@ -269,3 +270,47 @@ def test_an_error_is_json_where_json_was_asked_for(call, words, code, status):
     error = json.loads(output)["error"]
     assert (ended, error["code"], error["exit_status"]) == (status, code, status)
     assert error["message"] in errors
+
+
+def services_here(folder: Path) -> None:
+    """As `posemill up` leaves them, on ports where nobody answers."""
+    state = {"ports": dict.fromkeys(("redis", "s3", "master", "volume", "filer", "admin"), 9),
+             "redis_password": "p", "access_key": "a", "secret_key": "s"}  # fmt: skip
+    (folder / ".posemill").mkdir(mode=0o700)
+    (folder / ".posemill" / "services.json").write_text(json.dumps(state))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"POSEMILL_REDIS_URL": "redis://127.0.0.1:1/0"}, "POSEMILL_STORE is not: set it to"),
+        ({"POSEMILL_REDIS_URL": "redis://127.0.0.1:1/0", "POSEMILL_STORE": "s3://bucket"}, "127.0.0.1:1."),
+        ({}, "127.0.0.1:9."),
+    ],
+    ids=["Redis alone", "both", "neither"],
+)
+def test_what_the_environment_names_wins_over_the_services_of_the_folder(call, folder, monkeypatch, named, message):
+    services_here(folder)
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    try:
+        status, _, errors = call("runs")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    assert status in (2, 3)
+    assert message in errors
+
+
+def test_a_variable_that_nothing_reads_is_named_with_the_one_that_was_meant():
+    found = unknown_variables(
+        {"POSEMILL_WINDWO": "1", "POSEMILL_STORE": "s", "POSEMILL_USER": "1", "POSEMILL_XYZZY": ""}
+    )
+    assert found == {"POSEMILL_WINDWO": "POSEMILL_WINDOW", "POSEMILL_XYZZY": ""}
+
+
+def test_doctor_names_a_variable_that_nothing_reads(call, monkeypatch):
+    monkeypatch.setenv("POSEMILL_LEASE_SECOND", "3")
+    monkeypatch.setenv("POSEMILL_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert "POSEMILL_LEASE_SECONDS?" in call("doctor")[1]
