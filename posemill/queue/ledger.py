@@ -238,6 +238,11 @@ class Ledger:
         )
         return int(cast(int, back))
 
+    def is_worked_on(self, run_id: str) -> bool:
+        """Whether a worker holds a batch of the run; a dead one does until its lease runs out."""
+        now = self._now()
+        return any(self.redis.zcount(StageKeys(run_id, stage).leases, now, "+inf") for stage in Stage)
+
     def history(self, run_id: str, stage: Stage, batch: int) -> History:
         found = cast(str | None, self.redis.hget(StageKeys(run_id, stage).history, str(batch)))
         return msgspec.json.decode(found, type=History) if found else History()

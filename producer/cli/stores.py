@@ -1,8 +1,8 @@
-"""The command that gives a Redis to another store."""
+"""Commands about what a store holds, and which Redis serves it: adopt-store, delete."""
 
 import click
 
-from producer.cli.running import AS_JSON
+from producer.cli.running import AS_JSON, RUN
 
 
 @click.command("adopt-store")
@@ -27,4 +27,23 @@ def adopt_store(yes: bool, as_json: bool) -> None:
         click.echo(f"It forgot open runs that are not in that store: {', '.join(adopted.forgotten_runs)}")
 
 
-COMMANDS = (adopt_store,)
+@click.command()
+@RUN
+@AS_JSON
+def delete(run_id: str, as_json: bool) -> None:
+    """Remove RUN, which must have ended, and all it made; sources and control images, which runs share, stay."""
+    from posemill.queue.opening import open_pair
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json
+    from producer.recipes.resolving import checked_run_id
+    from producer.runs.deleting import delete_run
+
+    deleted = delete_run(*open_pair(local_settings()), checked_run_id(run_id))
+    if as_json:
+        print_json(deleted)
+        return
+    click.echo(f"{run_id}: {deleted.objects} objects removed, {deleted.size_bytes / 1e6:.1f} MB. Below sources/ and "
+               "controls/ nothing was removed: other runs may use it.")  # fmt: skip
+
+
+COMMANDS = (adopt_store, delete)
