@@ -4,14 +4,17 @@ PosemillError
 ├── PermanentError          trying again cannot help
 │   ├── BadInput            what the user handed in is wrong: a recipe, a row, a picture, a pose file
 │   │   ├── RecipeError
+│   │   │   └── NothingToDo   no source where sources should be
 │   │   ├── RowError
 │   │   ├── RunConflict     the run id already belongs to something else
 │   │   └── ChangedObject   an object in storage is not what was written there
 │   └── NotFound            a run or an object that does not exist
 ├── RunFault                the run itself cannot go on: model missing, bucket gone, bad credentials
+│   ├── RunPaused           it has stopped a run that somebody waits for
 │   └── UnreadableRecord    run, plan or record in storage is not what posemill wrote
 ├── TransientError          trying again later may help: storage 5xx, time-outs, out of memory
 │   └── OutOfMemory
+├── NotOver                 a run did not end in the time that was given to it; a TimeoutError too
 ├── LeaseLost               another worker took the batch over; what was computed is thrown away
 └── ServiceError            Redis, storage or an embedded server cannot be reached or is misconfigured
 """
@@ -39,6 +42,12 @@ class RecipeError(BadInput):
     """The recipe cannot be run as it is written."""
 
     code = "bad_recipe"
+
+
+class NothingToDo(RecipeError):
+    """There is no source where the recipe says that sources are."""
+
+    code = "nothing_to_do"
 
 
 class RowError(BadInput):
@@ -75,6 +84,12 @@ class RunFault(PosemillError):
     code = "run_fault"
 
 
+class RunPaused(RunFault):
+    """A run that is waited for was paused by a fault."""
+
+    code = "run_paused"
+
+
 class UnreadableRecord(RunFault):
     """What lies in storage cannot be read as what it should be; the message says where it breaks."""
 
@@ -91,6 +106,12 @@ class OutOfMemory(TransientError):
     """The device could not hold the batch; a smaller one may fit."""
 
     code = "out_of_memory"
+
+
+class NotOver(PosemillError, TimeoutError):
+    """A run did not end in the time that was given to it; it goes on."""
+
+    code = "not_over"
 
 
 class LeaseLost(PosemillError):

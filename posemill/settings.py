@@ -2,6 +2,8 @@
 
 import os
 import socket
+from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
@@ -9,6 +11,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from posemill.addresses import allowed_host, redis_address, store_address
 from posemill.errors import BadInput
+
+OF_THE_COMPOSE_FILE = tuple(
+    f"POSEMILL_{name}" for name in ("REDIS_PASSWORD", "DETECT_CONCURRENCY", "RECIPES", "EXPORTS", "USER")
+)  # an --env-file may hold them too
 
 
 def _redis_address(url: SecretStr) -> SecretStr:
@@ -65,6 +71,26 @@ def load_settings() -> Settings:
             for problem in error.errors()
         )
         raise BadInput(f"the environment is wrong: {wrong}") from error
+
+
+def unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """POSEMILL_… variables that nothing reads, each with the one that was probably meant, or nothing."""
+    known = [*(f"POSEMILL_{name.upper()}" for name in Settings.model_fields), *OF_THE_COMPOSE_FILE]
+    ours = [name for name in sorted(environment) if name.upper().startswith("POSEMILL_")]
+    return {name: _closest(name) for name in ours if name.upper() not in known}
+
+
+def _closest(name: str) -> str:
+    """By what follows the prefix, which all share."""
+    close = get_close_matches(name[len("POSEMILL_") :].lower(), list(Settings.model_fields), n=1)
+    return "".join(f"POSEMILL_{found.upper()}" for found in close)
+
+
+def in_sentences(unknown: Mapping[str, str]) -> list[str]:
+    return [
+        f"{name} is set, but nothing reads it" + (f"; did you mean {meant}?" if meant else "")
+        for name, meant in unknown.items()
+    ]
 
 
 def worker_id(pid: int | None = None) -> str:

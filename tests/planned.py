@@ -21,6 +21,7 @@ from posemill.contract.records import (
 from posemill.contract.specs import DetectSpec, GenerateSpec
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import StageProgress
+from posemill.storage.run_documents import submission_digest
 from posemill.storage.store import Store
 
 SLICING = {
@@ -45,14 +46,14 @@ def plan_run(store: Store, ledger: Ledger, run_id: str, *, sources: int = 4) -> 
     batches = -(-sources // 2)
     plan = Plan(sources=sources, items=sources, refused_rows=0, detect_batches=batches, generate_batches=batches)
     store.put(keys.sealed, encode(plan))
-    open_in_ledger(ledger, run_id, plan)
+    open_in_ledger(ledger, run_id, plan, submission_digest(store, run_id))
     return plan
 
 
-def open_in_ledger(ledger: Ledger, run_id: str, plan: Plan) -> None:
+def open_in_ledger(ledger: Ledger, run_id: str, plan: Plan, submission: str = "") -> None:
     """As a run of which nothing is done yet."""
     nothing = StageProgress(done=b"", batches_done=0, counts=dict.fromkeys(Outcome, 0))
-    ledger.restore(run_id, plan, dict.fromkeys(Stage, nothing), RunState.RUNNING)
+    ledger.restore(run_id, plan, dict.fromkeys(Stage, nothing), RunState.RUNNING, submission=submission)
 
 
 def write_records(store: Store, run_id: str, stage: Stage, batches: Iterable[int]) -> None:

@@ -6,13 +6,14 @@ import os
 import sys
 
 from posemill.contract.keys import Stage
-from posemill.last_words import WRONG_USAGE, last_words
+from posemill.exit_codes import ExitCode
+from posemill.last_words import last_words
 from posemill.logs import set_up_logging
 from posemill.processes.own_modules import module_command
 from posemill.processes.supervisor import Child, Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.queue.opening import open_services
-from posemill.settings import load_settings
+from posemill.settings import in_sentences, load_settings, unknown_variables
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +39,8 @@ def main() -> int:
 
 def _consume(stage: Stage, queue: str | None) -> int:
     """Be one worker process."""
+    for sentence in in_sentences(unknown_variables(os.environ)):
+        log.warning("%s", sentence)
     try:
         from workers.consuming import consume
 
@@ -45,7 +48,7 @@ def _consume(stage: Stage, queue: str | None) -> int:
     except ImportError as error:
         print(f"posemill worker: {error}; install the workers' libraries: pip install 'posemill[workers]'",
               file=sys.stderr)  # fmt: skip
-        return WRONG_USAGE
+        return ExitCode.WRONG_USAGE
     return 0
 
 
@@ -56,7 +59,8 @@ def _supervise(stage: Stage, concurrency: int, queue: str | None) -> int:
     queue_options = ("--queue", queue) if queue else ()
     command = module_command("workers", stage.value, "--unsupervised", *queue_options)
     children = [
-        Child(name=f"{stage}-{number}", command=command, final_statuses=(WRONG_USAGE,)) for number in range(concurrency)
+        Child(name=f"{stage}-{number}", command=command, final_statuses=(ExitCode.WRONG_USAGE,))
+        for number in range(concurrency)
     ]
     return Supervisor(children, on_end=DeathReports(settings)).run_forever()
 

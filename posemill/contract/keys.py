@@ -36,6 +36,7 @@ def queue_list(queue: str, priority: Priority) -> str:
 
 # Object storage -----------------------------------------------------------------------------------------------
 
+STORE_IDENTITY = "store.json"  # tells this store from all others; see posemill/queue/store_identity.py
 RECORDS_A_FOLDER = 1000  # batch records are spread over folders, so that a listing can be split
 
 
@@ -102,6 +103,7 @@ def pose_key(control: str) -> str:
 
 # Redis --------------------------------------------------------------------------------------------------------
 
+STORE = "posemill:store"  # string: identity and address, as JSON, of the store that this Redis belongs to
 RUNS = "posemill:runs"  # set of run ids that the dispatcher looks after
 DISPATCHER = "posemill:dispatcher"  # lock: id of the elected dispatcher
 FITTING = "posemill:fitting"  # hash: digest of card, model and picture size -> images that fit at once

@@ -42,6 +42,16 @@ class PlanReader:
         self._keep = keep
         self._runs: dict[str, Run] = {}
         self._headers: dict[tuple[str, int], ShardHeader] = {}
+        self._submissions: dict[str, str] = {}
+
+    def follow(self, run_id: str, submission: str) -> None:
+        """Forget what was read of an earlier run under the same id."""
+        if self._submissions.get(run_id) == submission:
+            return
+        self._runs.pop(run_id, None)
+        self._headers = {kept: header for kept, header in self._headers.items() if kept[0] != run_id}
+        _make_room(self._submissions, self._keep)
+        self._submissions[run_id] = submission
 
     def run(self, run_id: str) -> Run:
         """Raises NotFound and UnreadableRecord."""
@@ -126,6 +136,7 @@ class Dispatcher:
         if all(counts.batches_done >= counts.batches for counts in snapshot.stages.values()):
             self._close(run_id, snapshot)
             return
+        self._plan.follow(run_id, snapshot.submission)
         run = self._plan.run(run_id)
         for stage in Stage:
             queue = run.queues[stage]

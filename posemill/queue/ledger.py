@@ -57,6 +57,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     fence: int = 0  # grows with each claim of the run: an older holder can be told from a newer one
     history: History = History()
+    submission: str = ""  # of the run, so that nothing is read from an earlier one's plan
 
 
 class OnDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,14 +84,24 @@ class Ledger:
     # runs ---------------------------------------------------------------------------------------------------------
 
     def restore(
-        self, run_id: str, plan: Plan, progress: Mapping[Stage, StageProgress], state: RunState, reason: str = ""
+        self,
+        run_id: str,
+        plan: Plan,
+        progress: Mapping[Stage, StageProgress],
+        state: RunState,
+        reason: str = "",
+        *,
+        submission: str,
     ) -> None:
         """Make a run known as storage has it, in place of all that was known of it; the dispatcher finds it.
 
         At once: a submitter killed in between would leave a run that nobody finds, or one that begins anew.
+        `submission`: its digest, by which a later run under the same id is told from this one.
         """
         values: dict[Any, Any] = {"state": state, "reason": reason, "refused_rows": plan.refused_rows}
+        values["submission"] = submission
         pipe = self.redis.pipeline()
+        pipe.delete(names.pace_list(run_id))
         for stage, found in progress.items():
             pipe.delete(*StageKeys(run_id, stage).all())
             if found.done:
@@ -115,6 +126,10 @@ class Ledger:
     def state(self, run_id: str) -> RunState | None:
         value = self.redis.hget(names.run_hash(run_id), "state")
         return RunState(cast(str, value)) if value else None
+
+    def submission(self, run_id: str) -> str:
+        """The digest of the submission that the ledger knows under this id; nothing when it knows none."""
+        return cast(str | None, self.redis.hget(names.run_hash(run_id), "submission")) or ""
 
     def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
         values: dict[Any, Any] = {"state": state, "reason": reason, "changed": self._now()}
@@ -155,6 +170,7 @@ class Ledger:
             state=RunState(fields["state"]),
             reason=fields.get("reason", ""),
             refused_rows=int(fields.get("refused_rows", 0)),
+            submission=fields.get("submission", ""),
             stages=stages,
         )
 
@@ -169,7 +185,8 @@ class Ledger:
         verdict = Verdict(answer[0])
         if verdict is not Verdict.CLAIMED:
             return Claim(verdict=verdict)
-        return Claim(verdict=verdict, fence=int(answer[1]), history=msgspec.json.decode(answer[2], type=History))
+        history = msgspec.json.decode(answer[2], type=History)
+        return Claim(verdict=verdict, fence=int(answer[1]), history=history, submission=answer[3])
 
     def renew(self, run_id: str, stage: Stage, batch: int, fence: int, lease_seconds: float) -> bool:
         """Keep the lease; False when another worker has it, or the run is cancelled."""
@@ -220,6 +237,11 @@ class Ledger:
             args=[limit, queue_length, resend_seconds],
         )
         return int(cast(int, back))
+
+    def is_worked_on(self, run_id: str) -> bool:
+        """Whether a worker holds a batch of the run; a dead one does until its lease runs out."""
+        now = self._now()
+        return any(self.redis.zcount(StageKeys(run_id, stage).leases, now, "+inf") for stage in Stage)
 
     def history(self, run_id: str, stage: Stage, batch: int) -> History:
         found = cast(str | None, self.redis.hget(StageKeys(run_id, stage).history, str(batch)))

@@ -40,6 +40,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     refused_rows: int
     stages: dict[Stage, StageCounts]
+    submission: str = ""  # its digest: another run may have had the same id before
 
 
 def stage_counts(stage: Stage, fields: dict[str, str], leased: int, sent: int, waiting: int) -> StageCounts:

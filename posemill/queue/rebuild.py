@@ -5,16 +5,27 @@ from posemill.contract.records import BatchRecord, Outcome, Plan, Run, decode
 from posemill.errors import UnreadableRecord
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import StageProgress
-from posemill.storage.run_documents import read_plan, read_run, read_state, unreadable
+from posemill.storage.run_documents import read_plan, read_run, read_state, submission_digest, unreadable
 from posemill.storage.store import Store, get_many
+
+
+def know_as_stored(store: Store, ledger: Ledger, run_id: str) -> None:
+    """Rebuild the ledger unless it knows the very submission that storage holds.
+
+    A run can be deleted and submitted again under the same id, and its ledger outlives it. Raises NotFound, RunConflict
+    and UnreadableRecord.
+    """
+    if ledger.submission(run_id) != submission_digest(store, run_id):
+        rebuild(store, ledger, run_id)
 
 
 def rebuild(store: Store, ledger: Ledger, run_id: str) -> None:
     """Replace what the ledger knows of a run by what storage says; safe while workers work on it."""
+    submission = submission_digest(store, run_id)
     run, plan = read_run(store, run_id), read_plan(store, run_id)
     progress = {stage: read_progress(store, run, plan, stage) for stage in Stage}
     change = read_state(store, run_id)
-    ledger.restore(run_id, plan, progress, change.state, change.reason)
+    ledger.restore(run_id, plan, progress, change.state, change.reason, submission=submission)
 
 
 def read_progress(store: Store, run: Run, plan: Plan, stage: Stage) -> StageProgress:

@@ -2,6 +2,7 @@
 
 from typing import TypeVar
 
+from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Plan, Run, RunState, ShardHeader, StateChange, decode, decode_header
 from posemill.errors import NotFound, RunConflict, UnreadableRecord
@@ -26,6 +27,19 @@ def read_plan(store: Store, run_id: str) -> Plan:
         raise RunConflict(
             f"run {run_id!r} was not submitted to the end; submit the same recipe again with --run-id {run_id}"
         ) from error
+
+
+def submission_digest(store: Store, run_id: str) -> str:
+    """Tells a submission from every other one, also of the same recipe under the same id: run and plan, digested.
+
+    Raises NotFound, and RunConflict while the submission is unfinished.
+    """
+    keys = RunKeys(run_id)
+    try:
+        return sha256(store.get(keys.run) + store.get(keys.sealed))[:32]
+    except NotFound:
+        read_plan(store, read_run(store, run_id).id)  # says which of the two is missing
+        raise
 
 
 def read_state(store: Store, run_id: str) -> StateChange:

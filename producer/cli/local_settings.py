@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from posemill.errors import BadInput
 from posemill.settings import Settings, load_settings
 from producer.local.sealed_environment import sealed
 
@@ -10,11 +11,20 @@ FOLDER = Path(".posemill")
 
 
 def local_settings() -> Settings:
-    """What POSEMILL_STORE says; without it, the services of `.posemill/`, which may be up right now.
+    """What the environment says of storage and Redis; where it says nothing, the services of `.posemill/`.
 
-    The latter also seals the environment of this process and its children: it leads to these services alone.
+    The latter, which may be up right now, also seal the environment of this process and its children: it leads to them
+    alone. Raises BadInput where Redis is named and storage is not, for half of each would be nobody's wish.
     """
-    if not os.environ.get("POSEMILL_STORE") and (FOLDER / "services.json").is_file():
+    named = [name for name in ("POSEMILL_STORE", "POSEMILL_REDIS_URL") if os.environ.get(name)]
+    if not (FOLDER / "services.json").is_file():
+        return load_settings()
+    if named == ["POSEMILL_REDIS_URL"]:
+        raise BadInput(
+            f"POSEMILL_REDIS_URL is set, so the services of {FOLDER}/ are not used, but POSEMILL_STORE is not: set "
+            f"it to that fleet's s3://bucket/prefix, or unset POSEMILL_REDIS_URL to use {FOLDER}/"
+        )
+    if not named:
         from producer.local.service_state import read_state, require_own
         from producer.local.services import environment_of
 

@@ -1,6 +1,7 @@
 """The `posemill` command: its group, and the one place where an error becomes a sentence and an exit status."""
 
 import io
+import json
 import os
 import sys
 import traceback
@@ -11,10 +12,15 @@ from typing import Any
 import click
 
 from posemill import __version__
-from posemill.last_words import WRONG_USAGE, last_words
-from producer.cli import local, results, running, watching
+from posemill.exit_codes import ExitCode
+from posemill.last_words import last_words
+from producer.cli import local, results, running, stores, watching
 
-INTERRUPTED = 130
+HELP = """Photographs of people and prompts in, pose-conditioned image data sets out.
+
+\b
+Exit status:
+""" + "\n".join(f"{code:5} {code.words}" for code in ExitCode)
 
 
 class OutputClosed(Exception):
@@ -45,17 +51,16 @@ def _output_open() -> Iterator[None]:
         raise
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="posemill")
 @click.option("--traceback", is_flag=True, help="With an error that is unforeseen, print where it was raised.")
 def posemill(**_: bool) -> None:
-    """Photographs of people and prompts in, pose-conditioned image data sets out.
-
-    Exit status: 0 done, 1 the run ended with failed items, 2 wrong usage or recipe, 3 a service cannot be reached.
-    """
+    """All commands; HELP is what they share."""
 
 
-for command in (*local.COMMANDS, *running.COMMANDS, *watching.COMMANDS, *results.COMMANDS):
+for command in (*local.COMMANDS, *running.COMMANDS, *watching.COMMANDS, *results.COMMANDS, *stores.COMMANDS):
     posemill.add_command(command)
 
 
@@ -64,8 +69,8 @@ def main() -> None:
     try:
         status = _run()
         sys.stdout.flush()  # a full disk or a closed pipe speaks up here, and not while Python ends
-    except (KeyboardInterrupt, click.Abort):
-        status = INTERRUPTED
+    except (KeyboardInterrupt, click.Abort) as error:
+        status = _say_interrupted(error)
     except Exception as error:  # noqa: BLE001  # the door: whatever it is, it leaves as a sentence
         status = _say(error)
     _close_output()
@@ -81,17 +86,40 @@ def _run() -> int:
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except click.ClickException as error:
         error.show()
-        return WRONG_USAGE
+        _say_as_json("usage", error.format_message(), ExitCode.WRONG_USAGE)
+        return ExitCode.WRONG_USAGE
     return 0
 
 
 def _say(error: Exception) -> int:
-    words = last_words(error.__cause__ if isinstance(error, OutputClosed) and error.__cause__ else error)
+    cause = error.__cause__ if isinstance(error, OutputClosed) and error.__cause__ else error
+    words = last_words(cause)
     if not words.is_known and "--traceback" in sys.argv:
         traceback.print_exception(error)
     with suppress(OSError):
         click.echo(f"posemill: {words.sentence}", err=True)
+    if not isinstance(error, OutputClosed):
+        _say_as_json(str(getattr(cause, "code", words.status.name.lower())), words.sentence, words.status)
     return words.status
+
+
+def _say_interrupted(error: BaseException) -> int:
+    """What goes on without the one who pressed Ctrl-C, where something does."""
+    words = str(error.__cause__ or error)  # click wraps the interrupt
+    if words:
+        with suppress(OSError):
+            click.echo(f"posemill: {words}", err=True)
+    _say_as_json("interrupted", words or "interrupted", ExitCode.INTERRUPTED)
+    return ExitCode.INTERRUPTED
+
+
+def _say_as_json(code: str, message: str, status: ExitCode) -> None:
+    """A program that asked for JSON finds the error where it looks for the answer."""
+    if "--json" not in sys.argv:
+        return
+    error = {"error": {"code": code, "message": message, "exit_status": int(status)}}
+    with suppress(OSError):
+        click.echo(json.dumps(error, indent=2))
 
 
 def _print_any_letter() -> None:

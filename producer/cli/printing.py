@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from posemill.contract.keys import Stage
+from posemill.contract.records import RunState
 from producer.runs.handle import Status
 
 PIPE_WIDTH = 200  # characters a line where there is no terminal
@@ -104,12 +105,15 @@ class ProgressBars:
     def _show_line(self, status: Status) -> None:
         stages = status.snapshot.stages
         line = ", ".join(f"{stage} {counts.finished}/{counts.rows}" for stage, counts in stages.items())
-        if line != self._last_line:
-            self._last_line = line
+        noted = f"{line} {status.snapshot.state}"
+        if noted != self._last_line:
+            self._last_line = noted
             self._console.print(f"{line}  {_note(status)}", highlight=False)
 
 
 def _note(status: Status) -> str:
+    if status.snapshot.state is RunState.PAUSED:
+        return f"paused{': ' * bool(status.snapshot.reason)}{status.snapshot.reason}"
     counts = status.snapshot.stages[Stage.GENERATE]
     if counts.finished >= counts.rows:
         return "done"

@@ -1,11 +1,15 @@
 """Commands that prove a run and take its data set out."""
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from producer.cli.endings import TIMEOUT, code_of_export, require_waiting
 from producer.cli.running import AS_JSON, RUN
+
+if TYPE_CHECKING:
+    from producer.exports.dataset import Exported
 
 
 @click.command()
@@ -93,13 +97,17 @@ def _in_words(samples: dict[str, int]) -> str:
 @click.option("--with-provenance", is_flag=True, help="Also say which worker made what, when, and where it is stored.")
 @click.option("--licence", default="other", show_default=True, help="The data set's, by the Hub's name for it.")
 @click.option("--watch", is_flag=True, help="Export while the run goes on, and wait for its end.")
+@TIMEOUT
+@click.option("--partial", is_flag=True, help="Of a run that is not over, was cancelled or has failed items: 0 too.")
 @AS_JSON
 def export(
-    run_id: str, dest: str, form: str, image_format: str, licence: str, watch: bool, as_json: bool, **choices: Any
-) -> None:
+    run_id: str, dest: str, form: str, image_format: str, licence: str, watch: bool, timeout_seconds: float | None,
+    partial: bool, as_json: bool, **choices: Any,
+) -> None:  # fmt: skip
     """Write RUN's images to DEST, a folder or an s3:// prefix, as a data set with card and report.
 
-    Ends with 1 when done items had to be refused: their pictures are not what the records say.
+    Ends with 1 when items have failed or done items had to be refused (their pictures are not what the records say),
+    and with another status when the run is not over; what there is is written all the same.
     """
     from posemill.storage.store import open_store
     from producer.cli.local_settings import local_settings
@@ -107,18 +115,23 @@ def export(
     from producer.exports.dataset import export_run
     from producer.exports.samples.options import Form, ImageFormat, Options
 
+    require_waiting(timeout_seconds, waits=watch, option="--watch")
     options = Options(form=Form(form), image_format=ImageFormat(image_format), **choices)
     store = open_store(local_settings().store, many_reads=True)
-    exported = export_run(store, run_id, dest, options, watch=watch, licence=licence)
+    exported = export_run(store, run_id, dest, options, watch=watch, timeout_seconds=timeout_seconds, licence=licence)
     if as_json:
         print_json(exported)
     else:
-        unfinished = "" if exported.complete else "; the run is not over: export it again when it is"
+        unfinished = "" if exported.complete else f"; {_unfinished(exported)}"
         click.echo(
             f"{exported.samples} samples in {dest} ({form}); {exported.skipped} items are not done or filtered, "
             f"{exported.refused} refused; {exported.near_duplicates} near-duplicates flagged{unfinished}"
         )
-    sys.exit(1 if exported.refused else 0)
+    sys.exit(code_of_export(exported, partial=partial))
+
+
+def _unfinished(exported: "Exported") -> str:
+    return "the run was cancelled" if exported.cancelled else "the run is not over: export it again when it is"
 
 
 COMMANDS = (check, export)

@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
+from posemill.exit_codes import ExitCode
+from producer.cli.endings import TIMEOUT, code_of_submission, require_waiting, wait_for
 
 if TYPE_CHECKING:
     from posemill.contract.records import Plan
@@ -22,58 +25,82 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--strict", is_flag=True, help="Refuse the whole run at the first bad row.")
 @click.option("--dry-run", is_flag=True, help="Count and show what would be made; write nothing.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@TIMEOUT
+@click.option("--allow-empty", is_flag=True, help="With nothing to read where the sources should be, do nothing: 0.")
 @AS_JSON
-def submit(
-    recipe: str, run_id: str | None, overrides: tuple[str, ...], strict: bool, dry_run: bool, wait: bool, as_json: bool
-) -> None:
+def submit(recipe: str, dry_run: bool, wait: bool, allow_empty: bool, as_json: bool, **choices: Any) -> None:
     """Submit RECIPE, a YAML file."""
+    from posemill.errors import NothingToDo
+
+    require_waiting(choices["timeout_seconds"], waits=wait, option="--wait")
+    try:
+        code = _rehearse(recipe, as_json=as_json, **choices) if dry_run else _submit(
+            recipe, wait=wait, as_json=as_json, **choices)  # fmt: skip
+    except NothingToDo as error:
+        if not allow_empty:
+            raise
+        _say_nothing_to_do(str(error), as_json=as_json)
+        code = ExitCode.DONE
+    sys.exit(code)
+
+
+def _submit(
+    recipe: str, *, run_id: str | None, overrides: tuple[str, ...], strict: bool, wait: bool,
+    timeout_seconds: float | None, as_json: bool,
+) -> ExitCode:  # fmt: skip
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json, print_status, status_values
     from producer.submitting.submission import submit as submit_recipe
 
-    settings = local_settings()
-    if dry_run:
-        _rehearse(recipe, overrides, strict=strict, as_json=as_json)
-        return
-    handle = submit_recipe(recipe, run_id=run_id, overrides=overrides, strict=strict, settings=settings)
+    handle = submit_recipe(recipe, run_id=run_id, overrides=overrides, strict=strict, settings=local_settings())
     for note in _repeats(handle.plan, []):
         click.echo(f"note: {note}", err=True)
-    if not wait:
-        status = handle.status()
-        if as_json:
-            print_json(status_values(status))
-        else:
-            print_status(status)
-            click.echo(f"Watch it with `posemill status {handle.id} --watch`.", err=True)
-        return
-    sys.exit(_wait(handle, as_json=as_json))
+    if wait:
+        return wait_for(handle, timeout_seconds=timeout_seconds, as_json=as_json)
+    status = handle.status()
+    if as_json:
+        print_json(status_values(status))
+    else:
+        print_status(status)
+        click.echo(f"Watch it with `posemill status {handle.id} --watch`.", err=True)
+    return code_of_submission(status)
+
+
+def _say_nothing_to_do(message: str, *, as_json: bool) -> None:
+    from producer.cli.printing import print_json
+
+    print_json({"run_id": None, "nothing_to_do": message}) if as_json else click.echo(f"Nothing to do: {message}")
 
 
 @click.command()
 @RUN
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@TIMEOUT
 @AS_JSON
-def resume(run_id: str, wait: bool, as_json: bool) -> None:
+def resume(run_id: str, wait: bool, timeout_seconds: float | None, as_json: bool) -> None:
     """Rebuild RUN's ledger from storage and go on with it."""
+    require_waiting(timeout_seconds, waits=wait, option="--wait")
     handle = _handle(run_id)
     handle.resume()
     if wait:
-        sys.exit(_wait(handle, as_json=as_json))
+        sys.exit(wait_for(handle, timeout_seconds=timeout_seconds, as_json=as_json))
     _show(handle, as_json=as_json)
 
 
 @click.command()
 @RUN
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@TIMEOUT
 @AS_JSON
-def retry(run_id: str, wait: bool, as_json: bool) -> None:
+def retry(run_id: str, wait: bool, timeout_seconds: float | None, as_json: bool) -> None:
     """Make RUN's failed sources and items again; what is done or rejected stays."""
+    require_waiting(timeout_seconds, waits=wait, option="--wait")
     handle = _handle(run_id)
     failed = handle.retry()
     if not as_json:
         click.echo(f"{failed} failed rows go out again." if failed else "Nothing has failed.", err=True)
     if wait:
-        sys.exit(_wait(handle, as_json=as_json))
+        sys.exit(wait_for(handle, timeout_seconds=timeout_seconds, as_json=as_json))
     _show(handle, as_json=as_json)
 
 
@@ -130,16 +157,20 @@ def preview(recipe: str, count: int, out: Path, overrides: tuple[str, ...], as_j
     click.echo(f"Look at {made.contact_sheet}.")
 
 
-def _rehearse(recipe: str, overrides: tuple[str, ...], *, strict: bool, as_json: bool) -> None:
+def _rehearse(recipe: str, *, overrides: tuple[str, ...], strict: bool, as_json: bool, **_: object) -> ExitCode:
+    """Show what the submission would do; gives the exit status."""
     import msgspec
 
+    from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json, print_table
     from producer.submitting.rehearsal import rehearse
 
+    local_settings()
     found = rehearse(recipe, overrides=overrides, strict=strict)
+    code = ExitCode.DONE if found.items else ExitCode.FAILED
     if as_json:
         print_json({**msgspec.to_builtins(found), "messages": found.messages})
-        return
+        return code
     click.echo(
         f"{found.sources} sources, {found.items} items, {found.detect_batches} + {found.generate_batches} batches, "
         f"{found.messages} messages, {found.upload_bytes} bytes to upload; {found.refused_rows} rows refused"
@@ -153,6 +184,7 @@ def _rehearse(recipe: str, overrides: tuple[str, ...], *, strict: bool, as_json:
         click.echo(f"refused: {refused.message}")
     for skipped in found.skipped:
         click.echo(f"skipped: {skipped.count} {skipped.reason} (first: {skipped.first})")
+    return code
 
 
 def _repeats(found: "Rehearsal | Plan", places: list[str]) -> list[str]:
@@ -177,16 +209,6 @@ def _show(handle: "RunHandle", *, as_json: bool) -> None:
 
     status = handle.status()
     print_json(status_values(status)) if as_json else print_status(status)
-
-
-def _wait(handle: "RunHandle", *, as_json: bool) -> int:
-    """Wait with bars; gives the exit status."""
-    from producer.cli.printing import ProgressBars, print_json, print_status, status_values
-
-    with ProgressBars() as bars:
-        status = handle.wait(report=bars.show)
-    print_json(status_values(status)) if as_json else print_status(status)
-    return 1 if status.failed else 0
 
 
 COMMANDS = (submit, preview, resume, retry, cancel, pause, unpause)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from producer.cli.endings import TIMEOUT, require_waiting, wait_for
 from producer.cli.running import AS_JSON, RUN
 
 if TYPE_CHECKING:
@@ -15,26 +16,24 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--watch", is_flag=True, help="Go on until the run has ended.")
+@TIMEOUT
 @AS_JSON
-def status(run_id: str | None, watch: bool, as_json: bool) -> None:
+def status(run_id: str | None, watch: bool, timeout_seconds: float | None, as_json: bool) -> None:
     """Show RUN's progress, or the open runs and the workers."""
     from producer.cli.local_settings import local_settings
-    from producer.cli.printing import ProgressBars, print_json, print_status, status_values
+    from producer.cli.printing import print_json, print_status, status_values
     from producer.runs.handle import open_handle
 
+    require_waiting(timeout_seconds, waits=watch and run_id is not None, option="RUN --watch")
     settings = local_settings()
     if run_id is None:
         _show_all(settings, as_json=as_json)
         return
     handle = open_handle(run_id, settings)
     if watch:
-        with ProgressBars() as bars:
-            shown = handle.wait(report=bars.show)
-    else:
-        shown = handle.status()
+        sys.exit(wait_for(handle, timeout_seconds=timeout_seconds, as_json=as_json))
+    shown = handle.status()
     print_json(status_values(shown)) if as_json else print_status(shown)
-    if watch and shown.failed:
-        sys.exit(1)
 
 
 @click.command()
@@ -42,6 +41,7 @@ def status(run_id: str | None, watch: bool, as_json: bool) -> None:
 def runs(as_json: bool) -> None:
     """List all runs in storage."""
     from posemill.queue.ledger import open_ledger
+    from posemill.queue.store_identity import require_same_store
     from posemill.storage.store import open_store
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json, print_table
@@ -49,7 +49,9 @@ def runs(as_json: bool) -> None:
 
     settings = local_settings()
     ledger = open_ledger(settings.redis_url.get_secret_value())
-    known = [(run_id, ledger.state(run_id)) for run_id in run_ids(open_store(settings.store))]
+    store = open_store(settings.store)
+    require_same_store(store, ledger)
+    known = [(run_id, ledger.state(run_id)) for run_id in run_ids(store)]
     if as_json:
         print_json([{"run_id": run_id, "state": state} for run_id, state in known])
         return

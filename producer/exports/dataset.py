@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from markupsafe import Markup
 
-from posemill.contract.records import Run
+from posemill.contract.records import Outcome, Run
 from posemill.storage.store import Store
 from producer.exports.exporting import Exporter
 from producer.exports.report.card import render_card
@@ -31,6 +31,8 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     refused: int  # done items whose picture is not what its record says; see the shards' indexes
     near_duplicates: int
     complete: bool  # every batch of the run had its record
+    failed: int  # items that failed and rows that were refused
+    cancelled: bool
 
 
 def export_run(
@@ -40,6 +42,7 @@ def export_run(
     options: Options | None = None,
     *,
     watch: bool = False,
+    timeout_seconds: float | None = None,
     poll_seconds: float = POLL_SECONDS,
     licence: str = LICENCE,
     title: str = "",
@@ -47,12 +50,13 @@ def export_run(
 ) -> Exported:
     """Write the run's done items to a folder or an s3:// prefix. Safe to repeat: what stands is kept.
 
-    Raises BadInput when the destination holds something else, or the export extra is not installed.
+    Raises BadInput when the destination holds something else, or the export extra is not installed; with `watch`
+    NotOver after timeout_seconds, and RunPaused when a fault has paused the run.
     """
     destination = open_destination(str(address))
     options = options or Options()
     exporter, shown = Exporter(store, run_id, destination, options), Shown(options)
-    manifest = exporter.export(watch=watch, poll_seconds=poll_seconds, onlooker=shown)
+    manifest = exporter.export(watch=watch, timeout_seconds=timeout_seconds, poll_seconds=poll_seconds, onlooker=shown)
     run = exporter.reader.run
     pictures = _write_sheet(destination, store, run, shown, title or run.name, subtitle or _subtitle(run))
     _write_pages(destination, exporter, manifest, pictures, licence)
@@ -65,6 +69,9 @@ def export_run(
         refused=manifest.refused,
         near_duplicates=manifest.near_duplicates,
         complete=manifest.complete,
+        failed=sum(n for outcome, n in manifest.outcomes.items() if outcome.split()[0] == Outcome.FAILED)
+        + exporter.reader.plan.refused_rows,
+        cancelled=exporter.reader.cancelled(),
     )
 
 

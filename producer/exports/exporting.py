@@ -62,7 +62,12 @@ class Exporter:
         self._filtered = self._refused = 0
 
     def export(
-        self, *, watch: bool = False, poll_seconds: float = POLL_SECONDS, onlooker: Onlooker | None = None
+        self,
+        *,
+        watch: bool = False,
+        timeout_seconds: float | None = None,
+        poll_seconds: float = POLL_SECONDS,
+        onlooker: Onlooker | None = None,
     ) -> Manifest:
         """Write all shards and give the manifest, which `commit` writes.
 
@@ -72,7 +77,10 @@ class Exporter:
         self._commits.claim(Marker(run_id=run.id, recipe_digest=run.recipe_digest, options=self._options))
         open_shards: dict[str, list[Planned]] = {split: [] for split in SPLITS}
         onlooker = onlooker or Onlooker()
-        for sample in self.reader.samples(watch=watch, poll_seconds=poll_seconds, other=onlooker.left_out):
+        samples = self.reader.samples(
+            watch=watch, timeout_seconds=timeout_seconds, poll_seconds=poll_seconds, other=onlooker.left_out
+        )
+        for sample in samples:
             row = self.columns.of_sample(sample)
             if not self._passes(row):
                 self._filtered += 1

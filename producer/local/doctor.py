@@ -1,5 +1,6 @@
 """`posemill doctor`: looks at what posemill stands on, one finding a thing, each with what to do."""
 
+import os
 import platform
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,7 +14,8 @@ from posemill.last_words import last_words
 from posemill.processes.processor import computes_in_bfloat16
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.queue.redis_safety import is_persistent, redis_troubles
-from posemill.settings import Settings
+from posemill.queue.store_identity import require_same_store
+from posemill.settings import Settings, in_sentences, unknown_variables
 from posemill.storage.store import open_store, require_conditional_writes
 
 WORKER_PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "controlnet_aux")
@@ -42,12 +44,18 @@ def examine(read_settings: Callable[[], Settings]) -> list[Finding]:
     }
     for what, look in looks.items():
         findings += _guarded(what, look)
+    findings += [
+        Finding(verdict="note", what="variable", found=sentence, advice="docs/fleet.md lists all settings")
+        for sentence in in_sentences(unknown_variables(os.environ))
+    ]
     try:
         settings = read_settings()
     except Exception as error:  # noqa: BLE001  # a wrong setting is what doctor is asked about
         return [*findings, Finding(verdict="wrong", what="settings", found=last_words(error).sentence)]
     findings += _guarded("Redis", lambda: _redis(open_ledger(settings.redis_url.get_secret_value()), settings))
     findings += _guarded("storage", lambda: _storage(settings))
+    if all(finding.verdict != "wrong" for finding in findings if finding.what in ("Redis", "storage")):
+        findings += _guarded("storage and Redis", lambda: _pair(settings))
     return findings
 
 
@@ -128,3 +136,9 @@ def _storage(settings: Settings) -> list[Finding]:
     store = open_store(settings.store)
     require_conditional_writes(store)
     return [Finding(verdict="ok", what="storage", found=f"{store.url}: reads, writes and conditional writes work")]
+
+
+def _pair(settings: Settings) -> list[Finding]:
+    store = open_store(settings.store)
+    require_same_store(store, open_ledger(settings.redis_url.get_secret_value()))
+    return [Finding(verdict="ok", what="storage and Redis", found="belong together")]

@@ -52,7 +52,7 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | 
     return Run(
         id=run_id,
         name=recipe.name,
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         recipe=values,
         recipe_digest=digest(recipe.model_dump(mode="json", exclude_defaults=True)),
         detect=detects[0],

@@ -19,14 +19,15 @@ from posemill.contract.records import (
     SourceResult,
     decode_lines,
 )
-from posemill.errors import NotFound, RunFault, TransientError, UnreadableRecord
-from posemill.queue.ledger import ENDED, Ledger, open_ledger
+from posemill.errors import NotFound, NotOver, RunPaused, TransientError, UnreadableRecord
+from posemill.queue.ledger import ENDED, Ledger
+from posemill.queue.opening import open_pair
 from posemill.queue.progress import Snapshot
-from posemill.queue.rebuild import flagged_records, read_progress, rebuild
+from posemill.queue.rebuild import flagged_records, know_as_stored, read_progress, rebuild
 from posemill.queue.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
-from posemill.storage.store import Store, open_store
+from posemill.storage.store import Store
 from producer.runs.pace import remaining_seconds
 
 log = logging.getLogger(__name__)
@@ -65,22 +66,33 @@ class RunHandle:
         return read_plan(self.store, self.id)
 
     def status(self) -> Status:
-        """Raises NotFound when the ledger does not know the run."""
-        snapshot = self.ledger.snapshot(self.id)
-        if snapshot is None:
+        """As storage has it: what the ledger says of an earlier run under this id counts for nothing.
+
+        Raises NotFound when storage or the ledger does not know the run.
+        """
+        if self.ledger.state(self.id) is None:
             read_plan(self.store, read_run(self.store, self.id).id)
             raise NotFound(f"Redis does not know run {self.id!r}, but storage has it: `posemill resume {self.id}`")
+        know_as_stored(self.store, self.ledger, self.id)
+        return self._counted()
+
+    def _counted(self) -> Status:
+        snapshot = self.ledger.snapshot(self.id)
+        if snapshot is None:
+            raise TransientError(f"Redis lost run {self.id!r} at this moment; ask again")
         return Status(snapshot=snapshot, remaining_seconds=remaining_seconds(snapshot, self.ledger.pace(self.id)))
 
     def wait(self, *, timeout_seconds: float | None = None, report: Callable[[Status], None] | None = None) -> Status:
         """Block until the run has ended. While Redis or storage is away it waits; a ledger lost is rebuilt.
 
-        Raises TimeoutError after timeout_seconds, and RunFault when a fault has paused the run.
+        Raises NotOver after timeout_seconds, and RunPaused when a fault has paused the run.
         """
         deadline = time.monotonic() + timeout_seconds if timeout_seconds is not None else None
+        seen: Snapshot | None = None
         while True:
             try:
-                status = self._look()
+                status = self._look(seen)
+                seen = status.snapshot
             except (redis.ConnectionError, redis.TimeoutError, TransientError) as error:
                 log.warning("Cannot look at the run now: %s", error, extra={"run_id": self.id})
                 status = None
@@ -89,15 +101,19 @@ class RunHandle:
             if status and status.snapshot.state in ENDED:
                 return status
             if status and status.snapshot.state is RunState.PAUSED and status.snapshot.reason:
-                raise RunFault(f"run {self.id!r} is paused: {status.snapshot.reason}")
+                raise RunPaused(
+                    f"run {self.id!r} is paused: {status.snapshot.reason}; then `posemill unpause {self.id}`"
+                )
             if deadline is not None and time.monotonic() > deadline:
-                raise TimeoutError(f"run {self.id!r} has not ended after {timeout_seconds} s")
+                raise NotOver(f"run {self.id!r} has not ended after {timeout_seconds:g} s; it goes on")
             time.sleep(POLL_SECONDS)
 
-    def _look(self) -> Status:
-        if self.ledger.state(self.id) is None:
-            rebuild(self.store, self.ledger, self.id)
-        return self.status()
+    def _look(self, seen: Snapshot | None) -> Status:
+        """Storage is asked at the first look, and before the end is believed: a run may be deleted meanwhile."""
+        state = self.ledger.state(self.id)
+        if seen is None or state is None or state in ENDED:
+            know_as_stored(self.store, self.ledger, self.id)
+        return self._counted()
 
     # steering -----------------------------------------------------------------------------------------------------
 
@@ -147,20 +163,18 @@ class RunHandle:
             if self.store.head(key) is None:
                 explain(self.store, self.id)  # raises what is wrong
         write_state(self.store, self.id, state)
-        if self.ledger.state(self.id) is None:
-            try:
-                rebuild(self.store, self.ledger, self.id)
-            except UnreadableRecord:
-                if state is not RunState.CANCELLED:
-                    raise
+        try:
+            know_as_stored(self.store, self.ledger, self.id)
+        except UnreadableRecord:
+            if state is not RunState.CANCELLED:
+                raise
         self.ledger.set_state(self.id, state)
 
 
 def open_handle(run_id: str, settings: Settings | None = None) -> RunHandle:
     """A handle on a run that exists already."""
-    settings = settings or load_settings()
-    ledger = open_ledger(settings.redis_url.get_secret_value())
-    return RunHandle(run_id, store=open_store(settings.store), ledger=ledger)
+    store, ledger = open_pair(settings or load_settings())
+    return RunHandle(run_id, store=store, ledger=ledger)
 
 
 def run_ids(store: Store) -> list[str]:

@@ -10,15 +10,15 @@ import msgspec
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys
 from posemill.contract.records import SHARD_ROWS, Plan, RefusedRow, Run, encode, encode_shard
-from posemill.errors import RecipeError, RowError, RunConflict
+from posemill.errors import NothingToDo, RecipeError, RowError, RunConflict
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
-from posemill.queue.ledger import Ledger, open_ledger
-from posemill.queue.rebuild import rebuild
-from posemill.queue.redis_safety import require_safe_redis
+from posemill.queue.ledger import Ledger
+from posemill.queue.opening import open_services
+from posemill.queue.rebuild import know_as_stored
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_run
-from posemill.storage.store import Store, open_store, require_conditional_writes
+from posemill.storage.store import Store
 from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.recipes.recipe_checks import require_no_text, require_prompts, templates_of
 from producer.recipes.resolving import checked_run_id, new_run_id, resolve
@@ -54,9 +54,7 @@ def submit(
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
     templates_of(checked)
-    store, ledger = open_store(settings.store), open_ledger(settings.redis_url.get_secret_value())
-    require_safe_redis(ledger.redis, persistent=settings.redis_persistence == "required")
-    require_conditional_writes(store)
+    store, ledger = open_services(settings)
     run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
     folder = recipe_folder(recipe)
     if store.head(RunKeys(run_id).sealed) is None:
@@ -74,8 +72,7 @@ def submit(
 
 def open_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> None:
     """Make a sealed run known to the ledger and send its first messages."""
-    if ledger.state(run_id) is None:
-        rebuild(store, ledger, run_id)
+    know_as_stored(store, ledger, run_id)
     app = make_app(settings.redis_url.get_secret_value())
     try:
         Dispatcher(store, ledger, app, settings).tick()
@@ -84,14 +81,14 @@ def open_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> N
 
 
 def peeked(rows: Iterator[Row], sources: str, skipped: SkippedTally) -> Iterator[Row]:
-    """The same rows; raises RecipeError when there is none."""
+    """The same rows; raises NothingToDo when there is none, and RecipeError when they cannot be read."""
     try:
         first = next(rows, None)
     except OSError as error:
         raise RecipeError(f"sources: {sources[:200]!r} cannot be read ({error.strerror or error})") from error
     if first is None:
         passed_over = ", ".join(f"{one.count} {one.reason} ({one.first})" for one in skipped.found())
-        raise RecipeError(
+        raise NothingToDo(
             f"sources: nothing to read in {sources!r}" + (f"; skipped: {passed_over}" * bool(passed_over))
         )
     return itertools.chain([first], rows)

@@ -170,7 +170,7 @@ def test_a_cancelled_run_takes_leases_away_and_leaves_the_dispatcher(opened: Led
 
 def test_restoring_sets_progress_to_what_storage_says(opened: Ledger) -> None:
     found = StageProgress(done=bytes([0b10100000]), counts={**ALL_DONE, Outcome.FAILED: 2}, batches_done=2)
-    opened.restore(RUN, PLAN, {STAGE: found}, RunState.RUNNING)
+    opened.restore(RUN, PLAN, {STAGE: found}, RunState.RUNNING, submission="s")
     counts = opened.snapshot(RUN).stages[STAGE]
     assert (counts.done, counts.failed, counts.batches_done) == (4, 2, 2)
     verdicts = [opened.claim(RUN, STAGE, batch, 30).verdict for batch in range(3)]

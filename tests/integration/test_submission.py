@@ -2,20 +2,23 @@
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from posemill.contract.keys import RunKeys, Stage, queue_name
-from posemill.contract.records import Item, RunState, Source, decode_rows
-from posemill.errors import RecipeError, RowError, RunConflict
+from posemill.contract.records import Item, Outcome, RunState, Source, decode_rows
+from posemill.errors import NotFound, RecipeError, RowError, RunConflict
+from posemill.queue.dispatcher import PlanReader
 from posemill.queue.ledger import Ledger
 from posemill.queue.window import queue_length
 from posemill.settings import Settings
 from posemill.storage.store import Store
-from producer.runs.handle import open_handle
+from producer.runs.handle import RunHandle, open_handle
 from producer.submitting.submission import submit
+from workers.batches.plan_reader import Slices
 
 
 def recipe(sources: Path | str, **changes: Any) -> dict[str, Any]:
@@ -124,7 +127,7 @@ def test_strict_refuses_the_run_at_the_first_bad_row_and_leaves_nothing_behind(
     rows = write_manifest(tmp_path / "m.jsonl", *good, "{broken")
     with pytest.raises(RowError, match=r"m\.jsonl:1501"):
         submit(recipe(rows), run_id="r", strict=True, settings=settings)
-    assert not [key for key in keys_of(store) if not key.startswith("probe/")]
+    assert not [key for key in keys_of(store) if not key.startswith(("probe/", "store.json"))]
     write_manifest(rows, *good)
     assert submit(recipe(rows), run_id="r", strict=True, settings=settings).plan.items == 3000
 
@@ -149,7 +152,7 @@ def test_a_mistake_of_the_recipe_leaves_nothing_behind(
         change = {"sources": str(tmp_path / change["sources"])}
     with pytest.raises(RecipeError, match=re.escape(message)):
         submit({**recipe(photos), **change}, run_id="r", settings=settings)
-    assert not [key for key in keys_of(store) if not key.startswith("probe/")]
+    assert not [key for key in keys_of(store) if not key.startswith(("probe/", "store.json"))]
 
 
 def test_a_plan_says_what_the_scan_skipped(settings: Settings, photos: Path, tmp_path: Path) -> None:
@@ -221,3 +224,63 @@ def test_cancelling_and_pausing_stand_in_storage_as_well(settings: Settings, pho
     assert again.status().snapshot.state is RunState.CANCELLED
     again.resume()
     assert again.status().snapshot.state is RunState.RUNNING
+
+
+def finished_in_ledger(ledger: Ledger, run_id: str) -> None:
+    """As if workers had made everything."""
+    none_left = {Outcome.DONE: 1, Outcome.REJECTED: 0, Outcome.FAILED: 0}
+    for stage in Stage:
+        for batch in range(ledger.snapshot(run_id).stages[stage].batches):
+            ledger.commit(run_id, stage, batch, none_left)
+    assert ledger.complete(run_id)
+
+
+def delete_run(store: Store, run_id: str) -> None:
+    for info in list(store.list(RunKeys(run_id).root)):
+        store.delete(info.key)
+
+
+def test_a_deleted_run_that_is_submitted_again_begins_anew(
+    store: Store, ledger: Ledger, settings: Settings, photos: Path
+) -> None:
+    submit(recipe(photos), run_id="r", settings=settings)
+    finished_in_ledger(ledger, "r")
+    delete_run(store, "r")
+    snapshot = submit(recipe(photos), run_id="r", settings=settings).status().snapshot
+    assert (snapshot.state, [counts.batches_done for counts in snapshot.stages.values()]) == (RunState.RUNNING, [0, 0])
+    assert ledger.open_runs() == ["r"]
+
+
+@pytest.mark.parametrize("look", [lambda handle: handle.status(), lambda handle: handle.wait(timeout_seconds=0)])
+def test_a_deleted_run_is_no_run_whatever_the_ledger_says(
+    store: Store, ledger: Ledger, settings: Settings, photos: Path, look: Callable[[RunHandle], object]
+) -> None:
+    handle = submit(recipe(photos), run_id="r", settings=settings)
+    finished_in_ledger(ledger, "r")
+    delete_run(store, "r")
+    with pytest.raises(NotFound, match="holds no run 'r'"):
+        look(handle)
+
+
+def test_the_ledger_of_a_run_that_storage_holds_is_left_alone(ledger: Ledger, settings: Settings, photos: Path) -> None:
+    handle = submit(recipe(photos), run_id="r", settings=settings)
+    finished_in_ledger(ledger, "r")
+    submit(recipe(photos), run_id="r", settings=settings)
+    assert handle.wait(timeout_seconds=0).snapshot.state is RunState.COMPLETE
+
+
+def test_workers_and_dispatcher_read_a_new_run_under_an_old_id(
+    store: Store, ledger: Ledger, settings: Settings, photos: Path
+) -> None:
+    submit(recipe(photos), run_id="r", settings=settings)
+    slices, plans = Slices(store), PlanReader(store)
+    first = ledger.submission("r")
+    plans.follow("r", first)
+    old = slices.items(slices.run("r", first), 0), plans.run("r").recipe
+    delete_run(store, "r")
+    submit(recipe(photos, prompts=["another {c}"]), run_id="r", settings=settings)
+    second = ledger.submission("r")
+    plans.follow("r", second)
+    assert second != first
+    assert slices.items(slices.run("r", second), 0)[0].prompt == "another red" != old[0][0].prompt
+    assert plans.run("r").recipe != old[1]

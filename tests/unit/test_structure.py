@@ -44,7 +44,8 @@ ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pyda
     "posemill/processes/child.py": "a child process gets this one's variables",
     "producer/cli/local_settings.py": "looks whether the user has named a storage, else sets what `posemill up` serves",
     "producer/local/local_fleet.py": "leads to the embedded services for as long as they are up",
-    "workers/__main__.py": "a child process gets this one's variables",
+    "producer/local/doctor.py": "names variables that nothing reads",
+    "workers/__main__.py": "a child process gets this one's variables; names those that nothing reads",
 }
 
 

@@ -138,7 +138,7 @@ class StageWorker:
         if standing:  # its writer could not count it
             self._count(standing)
             return
-        run = self._slices.run(lease.run_id)
+        run = self._slices.run(lease.run_id, claim.submission)
         if is_hopeless(claim.history, self._settings):
             raise RunFault(f"{lease.stage} batch {lease.batch} cannot be made nor failed: {claim.history.error}")
         manner = manner_of(claim.history, self._settings)

@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from posemill.contract.keys import RunKeys, Stage
@@ -49,9 +50,12 @@ class Slices:
         self._shards = Recent(KEPT_SHARDS)
         self._records = Recent(KEPT_RECORDS)
 
-    def run(self, run_id: str) -> Run:
-        """Raises RunFault when storage has no such run, or none that can be read."""
-        return self._runs.get(run_id, self._run)
+    def run(self, run_id: str, submission: str = "") -> Run:
+        """Raises RunFault when storage has no such run, or none that can be read.
+
+        `submission`: an earlier run under the same id is another one.
+        """
+        return self._runs.get(f"{run_id} {submission}", lambda _: self._run(run_id))
 
     def sources(self, run: Run, batch: int) -> dict[int, Source]:
         """The batch's sources by their numbers. Raises RunFault."""
@@ -69,7 +73,7 @@ class Slices:
         for batch in sorted({number // size for number in sources}):
             key = RunKeys(run.id).record(Stage.DETECT, batch)
             try:
-                record = self._records.get(key, self._record, keep=_is_final)
+                record = self._records.get(_kept_under(run, key), partial(self._record, key), keep=_is_final)
             except NotFound as error:
                 raise TransientError(f"{key} is not written yet, so its sources cannot be used") from error
             found |= {result.source: result for result in record.sources if result.source in sources}
@@ -84,7 +88,7 @@ class Slices:
     def _rows(self, run: Run, stage: Stage, batch: int, kind: type[T]) -> list[T]:
         shard, rows = run.slicing[stage].place(batch)
         key = RunKeys(run.id).shard(stage, shard)
-        content = self._shards.get(key, lambda _: self._shard(run.id, stage, shard))
+        content = self._shards.get(_kept_under(run, key), lambda _: self._shard(run.id, stage, shard))
         try:
             return decode_rows(content, kind, rows)
         except UnreadableRecord as error:
@@ -96,11 +100,16 @@ class Slices:
         except NotFound as error:
             raise self._gone(RunKeys(run_id).shard(stage, shard)) from error
 
-    def _record(self, key: str) -> BatchRecord:
+    def _record(self, key: str, _: str) -> BatchRecord:
         return read_document(self._store, key, BatchRecord)
 
     def _gone(self, key: str) -> RunFault:
         return RunFault(f"{self._store.url}/{key} is gone; restore it and resume the run")
+
+
+def _kept_under(run: Run, key: str) -> str:
+    """A run that was deleted and submitted again has other plans and records under the same keys."""
+    return f"{run.created_at} {key}"
 
 
 def _is_final(record: BatchRecord) -> bool:

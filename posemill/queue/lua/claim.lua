@@ -1,6 +1,6 @@
 -- Give a batch to one worker, with its history so far. A claim is noted, and charges nothing.
 -- KEYS run done leases holders sent waiting history   ARGV batch lease_seconds
--- Gives {"claimed", fence, history as JSON} or {why not}.
+-- Gives {"claimed", fence, history as JSON, submission} or {why not}.
 local run, done, leases, holders, sent, waiting, history = unpack(KEYS)
 local batch, lease_seconds = ARGV[1], tonumber(ARGV[2])
 
@@ -34,4 +34,4 @@ redis.call('ZADD', leases, now + lease_seconds, batch)
 redis.call('HSET', holders, batch, fence)
 redis.call('ZREM', sent, batch)
 redis.call('ZREM', waiting, batch)
-return {'claimed', fence, known}
+return {'claimed', fence, known, redis.call('HGET', run, 'submission') or ''}

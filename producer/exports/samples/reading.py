@@ -1,5 +1,6 @@
 """Reads a run's done items as a stream, in the plan's order; what became of all others is counted."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ import msgspec
 from posemill.contract.identity import digest
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
-from posemill.errors import NotFound
+from posemill.errors import NotFound, NotOver, RunPaused
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage.store import Store
 from producer.exports.samples.keeping import Kept
@@ -64,14 +65,16 @@ class SampleReader:
         self,
         *,
         watch: bool = False,
+        timeout_seconds: float | None = None,
         poll_seconds: float = POLL_SECONDS,
         other: Callable[[ItemResult], None] = lambda _: None,
     ) -> Iterator[Sample]:
         """The done items. `watch` waits for records that are not written yet, until the run is cancelled.
 
+        Then it raises NotOver after timeout_seconds, and RunPaused when a fault has paused the run.
         `other` is shown every item that is not done, in its place among them.
         """
-        batches = self._written(poll_seconds) if watch else iter(range(self.plan.generate_batches))
+        batches = self._written(poll_seconds, timeout_seconds) if watch else iter(range(self.plan.generate_batches))
         for found in in_order(self._read, batches, threads=THREADS, ahead=0 if watch else AHEAD):
             if found is None:
                 self.missing_batches += 1
@@ -84,15 +87,25 @@ class SampleReader:
                 else:
                     other(item)
 
-    def _written(self, poll_seconds: float) -> Iterator[int]:
+    def cancelled(self) -> bool:
+        return read_state(self._store, self.run.id).state is RunState.CANCELLED
+
+    def _written(self, poll_seconds: float, timeout_seconds: float | None) -> Iterator[int]:
         """Each batch's number, once it has a record."""
+        deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
         for batch in range(self.plan.generate_batches):
-            while self._store.head(self._keys.record(Stage.GENERATE, batch)) is None and not self._cancelled():
+            while self._store.head(self._keys.record(Stage.GENERATE, batch)) is None and not self._is_stopped():
+                if time.monotonic() > deadline:
+                    raise NotOver(f"run {self.run.id!r} has not ended after {timeout_seconds:g} s; export it again")
                 time.sleep(poll_seconds)
             yield batch
 
-    def _cancelled(self) -> bool:
-        return read_state(self._store, self.run.id).state is RunState.CANCELLED
+    def _is_stopped(self) -> bool:
+        """Whether nothing more will be made. Raises RunPaused."""
+        change = read_state(self._store, self.run.id)
+        if change.state is RunState.PAUSED and change.reason:
+            raise RunPaused(f"run {self.run.id!r} is paused: {change.reason}; unpause it, then export it again")
+        return change.state is RunState.CANCELLED
 
     def _read(self, batch: int) -> tuple[BatchRecord, dict[int, SourceResult]] | None:
         try:

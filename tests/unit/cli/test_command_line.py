@@ -12,13 +12,26 @@ import pytest
 from click.testing import CliRunner
 
 from posemill import __version__
-from posemill.errors import NotFound, RecipeError, RunConflict, RunFault, ServiceError, TransientError
+from posemill.errors import (
+    NotFound,
+    NothingToDo,
+    NotOver,
+    RecipeError,
+    RunConflict,
+    RunFault,
+    RunPaused,
+    ServiceError,
+    TransientError,
+)
+from posemill.exit_codes import ExitCode
+from posemill.settings import unknown_variables
 from producer.cli import main as cli
 from tests.small_pictures import picture
 
 COMMANDS = {
     "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
     "preview", "check", "export", "doctor", "health",
+    "adopt-store", "delete",
 }  # fmt: skip
 WITHOUT_JSON = {"demo", "up", "worker", "health"}  # they report nothing that a program would read
 RECIPE = (
@@ -218,7 +231,8 @@ def test_a_dry_run_in_json_can_be_read_by_a_program(call):
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (RecipeError("x"), 2), (NotFound("x"), 2), (RunConflict("x"), 2), (click.UsageError("x"), 2),
+        (RecipeError("x"), 2), (NothingToDo("x"), 7), (RunPaused("x"), 5), (NotOver("x"), 6),
+        (NotFound("x"), 2), (RunConflict("x"), 2), (click.UsageError("x"), 2),
         (ServiceError("x"), 3), (TransientError("x"), 3), (RunFault("x"), 3),
         (KeyboardInterrupt(), 130), (click.Abort(), 130), (click.exceptions.Exit(1), 1),
     ],
@@ -230,3 +244,73 @@ def test_every_kind_of_error_has_its_exit_status(call, monkeypatch, error, statu
 
     monkeypatch.setattr(cli.posemill, "main", fail)
     assert call("runs")[0] == status
+
+
+def test_help_and_document_show_the_one_table_of_exit_codes():
+    shown = " ".join(CliRunner().invoke(cli.posemill, ["--help"]).output.split())
+    document = (Path(__file__).parents[3] / "docs" / "exit-codes.md").read_text()
+    for code in ExitCode:
+        assert f"{code} {code.words}" in shown
+        assert f"| {code} | {code.words} |\n" in document
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "status"),
+    [
+        (["submit", "no.yaml", "--json"], "bad_recipe", 2),
+        (["submit", "recipe.yaml", "--set", "promts=[a]", "--json"], "bad_recipe", 2),
+        (["submit", "recipe.yaml", "--json"], "service", 3),
+        (["submit", "--json"], "usage", 2),
+        (["submit", "recipe.yaml", "--timeout", "3", "--json"], "usage", 2),
+    ],
+    ids=["no file", "recipe", "no store", "no argument", "nothing to wait for"],
+)
+def test_an_error_is_json_where_json_was_asked_for(call, words, code, status):
+    ended, output, errors = call(*words)
+    error = json.loads(output)["error"]
+    assert (ended, error["code"], error["exit_status"]) == (status, code, status)
+    assert error["message"] in errors
+
+
+def services_here(folder: Path) -> None:
+    """As `posemill up` leaves them, on ports where nobody answers."""
+    state = {"ports": dict.fromkeys(("redis", "s3", "master", "volume", "filer", "admin"), 9),
+             "redis_password": "p", "access_key": "a", "secret_key": "s"}  # fmt: skip
+    (folder / ".posemill").mkdir(mode=0o700)
+    (folder / ".posemill" / "services.json").write_text(json.dumps(state))
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ({"POSEMILL_REDIS_URL": "redis://127.0.0.1:1/0"}, "POSEMILL_STORE is not: set it to"),
+        ({"POSEMILL_REDIS_URL": "redis://127.0.0.1:1/0", "POSEMILL_STORE": "s3://bucket"}, "127.0.0.1:1."),
+        ({}, "127.0.0.1:9."),
+    ],
+    ids=["Redis alone", "both", "neither"],
+)
+def test_what_the_environment_names_wins_over_the_services_of_the_folder(call, folder, monkeypatch, named, message):
+    services_here(folder)
+    for name, value in named.items():
+        monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    try:
+        status, _, errors = call("runs")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    assert status in (2, 3)
+    assert message in errors
+
+
+def test_a_variable_that_nothing_reads_is_named_with_the_one_that_was_meant():
+    found = unknown_variables(
+        {"POSEMILL_WINDWO": "1", "POSEMILL_STORE": "s", "POSEMILL_USER": "1", "POSEMILL_XYZZY": ""}
+    )
+    assert found == {"POSEMILL_WINDWO": "POSEMILL_WINDOW", "POSEMILL_XYZZY": ""}
+
+
+def test_doctor_names_a_variable_that_nothing_reads(call, monkeypatch):
+    monkeypatch.setenv("POSEMILL_LEASE_SECOND", "3")
+    monkeypatch.setenv("POSEMILL_REDIS_URL", "redis://127.0.0.1:1/0")
+    assert "POSEMILL_LEASE_SECONDS?" in call("doctor")[1]

@@ -1,0 +1,41 @@
+"""Removes a run from storage and Redis; what runs share stays."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from posemill.contract.keys import RunKeys
+from posemill.errors import NotFound, RunConflict
+from posemill.queue.ledger import ENDED, Ledger
+from posemill.storage.store import Store
+
+THREADS = 16
+
+
+class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed."""
+
+    run_id: str
+    objects: int
+    size_bytes: int
+
+
+def delete_run(store: Store, ledger: Ledger, run_id: str) -> Deleted:
+    """Remove everything below the run's prefix, and its ledger. Safe to repeat where it was interrupted.
+
+    Raises NotFound where there is nothing of that id, and RunConflict while workers may still write into it.
+    """
+    keys, state = RunKeys(run_id), ledger.state(run_id)
+    if state and (state not in ENDED or ledger.is_worked_on(run_id)):
+        raise RunConflict(f"run {run_id!r} is {state} and may still be written to: `posemill cancel {run_id}` "
+                          "first, and wait until no batch is worked on")  # fmt: skip
+    found = list(store.list(keys.root))
+    if not found and state is None:
+        raise NotFound(f"{store.url} holds no run {run_id!r}; `posemill runs` lists them")
+    last = [keys.sealed, keys.run]  # a run whose deletion was interrupted can still be named, and is not complete
+    with ThreadPoolExecutor(THREADS) as pool:
+        list(pool.map(store.delete, [info.key for info in found if info.key not in last]))
+    for key in last:
+        store.delete(key)
+    ledger.forget(run_id)
+    return Deleted(run_id=run_id, objects=len(found), size_bytes=sum(info.size for info in found))
