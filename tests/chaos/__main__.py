@@ -114,7 +114,8 @@ def prove(folder: Path, options: argparse.Namespace) -> dict[str, object]:
         disturbed = submit(wanted, run_id="disturbed", settings=fleet.settings)
         harm = Harm(
             services=fleet.services, proxy=fleet.proxy, redis_proxy=fleet.redis_proxy, errors=fleet.errors,
-            workers=fleet.workers, settings=fleet.settings, handle=disturbed, others=[retried], seed=options.seed,
+            workers=fleet.workers, settings=fleet.settings, handle=disturbed, others=[unreadable, retried],
+            seed=options.seed,
             worker_names=[f"{stage}-{n}" for stage, number in WORKERS.items() for n in range(number)],
         )  # fmt: skip
         done = _disturb(harm, options.kills, options.aim)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from posemill.errors import UnreadableRecord
 from posemill.names import RunKeys
 from posemill.records import RunState
 from posemill.settings import Settings
@@ -50,12 +51,18 @@ def submit_unreadable(folder: Path, store: Store, settings: Settings) -> RunHand
 
 
 def is_paused_with_its_reason(handle: RunHandle) -> bool:
-    """Whether the unreadable run stands still, says why, and can be cancelled."""
-    snapshot = handle.ledger.snapshot(handle.id)
-    if not snapshot or snapshot.state is not RunState.PAUSED or RunKeys(handle.id).run not in snapshot.reason:
+    """Whether the unreadable run says what is wrong, to whoever asks, and can be cancelled."""
+    key = RunKeys(handle.id).run
+    if handle.ledger.state(handle.id):  # else Redis was emptied, and nobody could make it known again
+        wait_until(lambda: handle.ledger.state(handle.id) is RunState.PAUSED, seconds=30)
+        if key not in handle.status().snapshot.reason:
+            return False
+    try:
+        handle.resume()
         return False
-    handle.cancel()
-    return handle.ledger.state(handle.id) is RunState.CANCELLED
+    except UnreadableRecord as error:
+        handle.cancel()
+        return key in str(error) and handle.ledger.state(handle.id) is RunState.CANCELLED
 
 
 def submit_retried(folder: Path, settings: Settings) -> RunHandle:

@@ -268,6 +268,11 @@ class Harm:
             time.sleep(0.2)
 
 
+def _place(note: bytes) -> Place:
+    on_device = msgspec.json.decode(note, type=OnDevice)
+    return on_device.run_id, on_device.stage, on_device.batch
+
+
 def fill(client: "redis.Redis") -> None:
     """Set the memory limit a little below what is in use, so that clients that leave make no room."""
     client.config_set("maxmemory", int(0.9 * client.info("memory")["used_memory"]))
