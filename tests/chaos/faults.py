@@ -1,6 +1,5 @@
 """The faults: each does its harm once and returns when the next one may come."""
 
-import os
 import random
 import signal
 import threading
@@ -8,25 +7,24 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import msgspec
 import redis
 
 from posemill.app import make_app, send_batches
 from posemill.errors import PosemillError
-from posemill.ledger import Ledger, OnDevice
-from posemill.names import Priority, Stage, StageKeys, device_note, queue_list, queue_name
+from posemill.ledger import Ledger
+from posemill.names import Priority, Stage, StageKeys, queue_list, queue_name
 from posemill.records import RunState
-from posemill.settings import Settings, worker_id
+from posemill.settings import Settings
 from posemill.supervisor import Supervisor
 from producer.runs import RunHandle
 from producer.services import EmbeddedServices
+from tests.chaos.aims import Place, kill_busy, send_signal
 from tests.chaos.beside import kill_a_retry
 from tests.chaos.proxy import Fault, FaultProxy
 from tests.chaos.tcp_proxy import TcpProxy
 
 PASSING = (Fault.ERROR_500, Fault.SLOW_DOWN, Fault.NOTHING, Fault.LOST_REPLY, Fault.HALF_BODY)
 AT_AN_ERROR = (*PASSING, Fault.FORBIDDEN)  # the last one pauses the run
-Place = tuple[str, Stage, int]  # of a batch
 Dumped = tuple[bytes, int, bytes]  # a key, the milliseconds it has left (none: -1), its content
 
 
@@ -91,21 +89,21 @@ class Harm:
         pid = self._signal(signal.SIGSTOP)
         time.sleep(1.5 * self._settings.lease_seconds)
         if pid:
-            _send(pid, signal.SIGCONT)
+            send_signal(pid, signal.SIGCONT)
 
     def kill_redis(self) -> None:
         pid = self._services.supervisor.pid("redis")
         if pid:
-            _send(pid, signal.SIGKILL)
+            send_signal(pid, signal.SIGKILL)
         self._wait_for_redis()
 
     def stop_redis(self) -> None:
         """For a minute; it keeps its connections and answers all at once afterwards."""
         pid = self._services.supervisor.pid("redis")
         if pid:
-            _send(pid, signal.SIGSTOP)
+            send_signal(pid, signal.SIGSTOP)
             time.sleep(60)
-            _send(pid, signal.SIGCONT)
+            send_signal(pid, signal.SIGCONT)
 
     def fill_redis(self) -> None:
         """For three seconds Redis refuses every write."""
@@ -216,27 +214,12 @@ class Harm:
     def _kill_with(self, wanted: Callable[[Place], bool]) -> Place | None:
         """Kill a worker that has a wanted batch on its device, as soon as there is one; gives the batch."""
         deadline = time.monotonic() + 10
-        while time.monotonic() < deadline and not self.is_over():
-            found = [(pid, place) for pid, place in self._on_device() if wanted(place)]
-            if found:
-                pid, place = self.random.choice(found)
-                _send(pid, signal.SIGKILL)
-                return place
-            time.sleep(0.01)
-        self.missed += 1
-        return None
-
-    def _on_device(self) -> list[tuple[int, Place]]:
-        """The workers that compute at this moment, and what."""
-        pids = [pid for name in self._worker_names if (pid := self._workers.pid(name))]
-        try:
-            notes = self.ledger.redis.mget([device_note(worker_id(pid)) for pid in pids]) if pids else []
-        except redis.RedisError:
-            return []
-        decoded = [
-            (pid, msgspec.json.decode(note, type=OnDevice)) for pid, note in zip(pids, notes, strict=True) if note
-        ]
-        return [(pid, (note.run_id, note.stage, note.batch)) for pid, note in decoded]
+        killed = kill_busy(
+            self.ledger, self._workers, self._worker_names, wanted=wanted, choose=self.random.choice,
+            given_up=lambda: self.is_over() or time.monotonic() > deadline,
+        )  # fmt: skip
+        self.missed += killed is None
+        return killed
 
     def _is_done(self, place: Place) -> bool:
         run_id, stage, batch = place
@@ -248,7 +231,7 @@ class Harm:
     def _signal(self, number: signal.Signals) -> int | None:
         pid = self._workers.pid(self.random.choice(self._worker_names))
         if pid:
-            _send(pid, number)
+            send_signal(pid, number)
         return pid
 
     def _wait_for_redis(self) -> None:
@@ -266,11 +249,6 @@ class Harm:
             act()
         except (redis.RedisError, PosemillError, OSError):
             time.sleep(0.2)
-
-
-def _place(note: bytes) -> Place:
-    on_device = msgspec.json.decode(note, type=OnDevice)
-    return on_device.run_id, on_device.stage, on_device.batch
 
 
 def fill(client: "redis.Redis") -> None:
@@ -296,10 +274,3 @@ def restore(client: "redis.Redis", old: list[Dumped]) -> None:
     for key, milliseconds_left, content in old:
         pipe.restore(key, max(0, milliseconds_left), content)
     pipe.execute()
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return

@@ -5,6 +5,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -14,13 +15,14 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from posemill.deaths import DeathReports
 from posemill.ledger import Ledger
-from posemill.names import Stage, device_note
-from posemill.settings import Settings, worker_id
+from posemill.names import Stage
+from posemill.settings import Settings
 from posemill.storage import open_store
 from posemill.supervisor import Supervisor
 from producer.local_fleet import worker_children
 from producer.services import EmbeddedServices
 from producer.submission import submit
+from tests.chaos.aims import kill_busy, send_signal
 from tests.chaos.runs import differences, failures, take_controls_away
 
 PHOTOS = Path(__file__).parents[2] / "examples" / "photos"
@@ -46,9 +48,12 @@ def prove_real(folder: Path, *, kills: int, seed: int) -> dict[str, object]:
             random = Random(seed)
             for number, stage in enumerate(stages):
                 if number in REDIS_KILLS:
-                    _kill(services.supervisor.pid("redis"))
+                    if pid := services.supervisor.pid("redis"):
+                        send_signal(pid, signal.SIGKILL)
                     faults["kill_redis"] += 1
-                killed = _kill_busy(workers, calm.ledger, stage, after_seconds=random.uniform(0, LONGEST_WAIT_SECONDS))
+                is_over = partial(_is_over, disturbed.ledger, stage)
+                killed = kill_busy(disturbed.ledger, workers, [f"{stage}-0"], given_up=is_over,
+                                   after_seconds=random.uniform(0, LONGEST_WAIT_SECONDS))  # fmt: skip
                 faults[f"kill_busy_{stage}_worker" if killed else "too_late"] += 1
                 print(f"{number + 1} of {kills} kills", file=sys.stderr, flush=True)
             disturbed.wait(timeout_seconds=DISTURBED_SECONDS)
@@ -84,37 +89,9 @@ def _recipe(folder: Path) -> dict[str, Any]:
     }
 
 
-def _kill_busy(workers: Supervisor, ledger: Ledger, stage: Stage, *, after_seconds: float) -> bool:
-    """Kill the stage's worker while it has a batch on its device; False when the stage has nothing left to do.
-
-    `after_seconds`: of being busy, if it is busy for that long.
-    """
-    while not _is_over(ledger, stage):
-        pid = workers.pid(f"{stage}-0")
-        if pid and _is_busy(ledger, pid):
-            time.sleep(after_seconds)
-            if _is_busy(ledger, pid):
-                _kill(pid)
-                return True
-        time.sleep(0.005)
-    return False
-
-
-def _is_busy(ledger: Ledger, pid: int) -> bool:
-    try:
-        return bool(ledger.redis.exists(device_note(worker_id(pid))))
-    except redis.RedisError:
-        return False
-
-
 def _is_over(ledger: Ledger, stage: Stage) -> bool:
     try:
         snapshot = ledger.snapshot("disturbed")
     except redis.RedisError:
         return False
     return snapshot is not None and snapshot.stages[stage].batches_done >= snapshot.stages[stage].batches
-
-
-def _kill(pid: int | None) -> None:
-    if pid:
-        os.kill(pid, signal.SIGKILL)
