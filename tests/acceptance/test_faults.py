@@ -34,6 +34,7 @@ from tests.chaos.faults import dump, fill, restore
 from tests.chaos.proxy import Fault, FaultProxy
 from tests.chaos.runs import chaos_workers, differences, recipe, take_controls_away, write_sources
 from tests.chaos.tampering import Moment
+from tests.chaos.tcp_proxy import TcpProxy
 from tests.conftest import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -182,6 +183,26 @@ def test_a_run_is_resumed_on_a_redis_that_was_restored_from_an_old_state(
     assert handle.status().snapshot.stages[Stage.GENERATE].batches_done < 12
     handle.resume()
     require_all_done(handle)
+
+
+@pytest.mark.parametrize("cut", [TcpProxy.refuse, TcpProxy.keep_silent], ids=["refused", "silent"])
+def test_a_worker_cut_off_from_redis_for_6_seconds_is_back_at_work_within_5(
+    settings: Settings, services: EmbeddedServices, ledger: Ledger, start: Start, wanted: dict[str, Any],
+    cut: Callable[[TcpProxy], None],
+) -> None:  # fmt: skip
+    with TcpProxy(settings.redis_url.get_secret_value()) as proxy:
+        start(generate=0)
+        start(detect=0, environment={"POSEMILL_REDIS_URL": proxy.url, "CHAOS_SECONDS": "0.05"})
+        handle = submit(wanted, run_id="cut", settings=settings)
+        wait_for_batches(handle, 2)
+        cut(proxy)
+        threading.Event().wait(6)  # the fault itself
+        before = handle.status().snapshot.stages[Stage.GENERATE].batches_done
+        claimed = claims(ledger, "cut")
+        assert before < 18, "there is work left"
+        proxy.answer()
+        wait_until(lambda: claims(ledger, "cut") > claimed, seconds=5)
+        require_all_done(handle)
 
 
 @pytest.mark.parametrize("fault", [Fault.FORBIDDEN, Fault.NO_BUCKET])

@@ -48,10 +48,17 @@ def kill_busy(
             pid = choose(found)
             time.sleep(after_seconds)
             if pid in on_device(ledger, [pid]):
-                send_signal(pid, signal.SIGKILL)
+                _kill(workers, names, pid)
                 return busy[pid]
         time.sleep(LOOK_SECONDS)
     return None
+
+
+def _kill(workers: Supervisor, names: Sequence[str], pid: int) -> None:
+    """Returns when the supervisor has seen it, so that no second kill meets the dead."""
+    send_signal(pid, signal.SIGKILL)
+    while pid in [workers.pid(name) for name in names]:
+        time.sleep(LOOK_SECONDS)
 
 
 def send_signal(pid: int, number: signal.Signals) -> None:
