@@ -85,7 +85,7 @@ def _recipe(folder: Path) -> dict[str, Any]:
         "prompts": ["a figure in red, standing on a white background", "a figure in blue, on a yellow background"],
         "seeds": 4,
         "detect": {"batch_size": 2},
-        "generate": {"model": "embedded", "batch_size": 6},
+        "generate": {"model": "embedded", "num_inference_steps": 8, "batch_size": 6},
     }
 
 

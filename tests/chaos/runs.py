@@ -132,16 +132,19 @@ def outcomes(store: Store, run_id: str) -> dict[str, tuple[str, str]]:
 
 
 def differences(store: Store, calm: str, disturbed: str, calm_controls: Mapping[str, str]) -> dict[str, int]:
-    """How the disturbed run differs from the calm one; all zero when the promise is kept."""
-    expected = {**calm_controls, **images(store, calm)}
-    found = {**controls(store), **images(store, disturbed)}
-    faults = check(store, disturbed, deep=True).faults
-    ends = outcomes(store, disturbed)
-    return {
-        "items": len(images(store, calm)),
-        "lost": len(expected.keys() - found.keys()) + sum(fault.kind.startswith("missing") for fault in faults),
-        "duplicated": len(found.keys() - expected.keys()) + sum(fault.kind == "stray_object" for fault in faults),
-        "differing": sum(found[name] != digest for name, digest in expected.items() if name in found)
-        + sum(fault.kind in ("wrong_record", "changed_object", "unreadable_record") for fault in faults)
-        + sum(ends.get(name) != end for name, end in outcomes(store, calm).items()),
-    }
+    """How the disturbed run differs from the calm one; all zero when the promise is kept. Names what differs."""
+    expected, found = {**calm_controls, **images(store, calm)}, {**controls(store), **images(store, disturbed)}
+    faults = [(fault.kind, fault.key) for fault in check(store, disturbed, deep=True).faults]
+    ends, calm_ends = outcomes(store, disturbed), outcomes(store, calm)
+    lost = [key for key in expected if key not in found]
+    lost += [key for kind, key in faults if kind.startswith("missing")]
+    duplicated = [key for key in found if key not in expected]
+    duplicated += [key for kind, key in faults if kind == "stray_object"]
+    differing = [key for key, digest in expected.items() if found.get(key, digest) != digest]
+    differing += [key for kind, key in faults if kind in ("wrong_record", "changed_object", "unreadable_record")]
+    differing += [f"{row}: {end} is {ends.get(row)}" for row, end in calm_ends.items() if ends.get(row) != end]
+    named = {"lost": lost, "duplicated": duplicated, "differing": differing}
+    for kind, names in named.items():
+        for name in names:
+            print(f"{kind}: {name}", file=sys.stderr)
+    return {"items": len(images(store, calm)), **{kind: len(names) for kind, names in named.items()}}
