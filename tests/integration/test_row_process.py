@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from posemill.errors import LeaseLost, PermanentError, PosemillError, TransientError
+from posemill.identity import control_digest
 from posemill.ledger import Ledger
 from posemill.names import Stage
-from posemill.records import BatchRecord, Outcome, Run, SourceResult
+from posemill.records import BatchRecord, Outcome, Run, SourceResult, decode, encode
 from posemill.settings import Settings
 from posemill.storage import Store
 from tests.conftest import wait_until
@@ -56,7 +57,7 @@ class Rows:
         return []
 
     def made_with(self, run: Run) -> dict[str, Any]:
-        return {"by": "a test"}
+        return {"by": "a test", "control": control_digest("a source", run.detect)}
 
     def unload(self) -> None:
         return
@@ -101,7 +102,14 @@ def test_rows_are_made_one_after_the_other_in_one_process(process: RowProcess) -
     first, second = (make(process, FINE)[0] for _ in range(2))
     assert first.outcome is Outcome.DONE
     assert first.name == second.name != str(os.getpid())
-    assert process.made_with == {"by": "a test"}
+
+
+def test_a_row_made_alone_has_the_identity_that_it_has_in_company(process: RowProcess) -> None:
+    run = make_run("r")
+    process.start(patient)
+    for wanted in (run, decode(encode(run), Run)):
+        process.make(wanted, 0, FINE, patient)
+        assert process.made_with["control"] == control_digest("a source", run.detect)
 
 
 @pytest.mark.parametrize(
