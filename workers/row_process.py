@@ -37,7 +37,7 @@ class RowProcessEnded(Exception):
 
 
 class _Wanted(msgspec.Struct, frozen=True):
-    run: bytes  # as in storage: digests of a pickled specification are others, for pickle brings no default back as itself
+    run: bytes  # as in storage: pickle brings no default back as itself, and digests would be others
     batch: int
     row: int
 
