@@ -44,7 +44,7 @@ def write_manifest(folder: Path, number: int, *, killing: int) -> Path:
             rows.append({"source": name, "prompt": ERROR if n % 40 == 10 else BLACK, "seed": 1})
     for n in range(killing):
         place = (n + 1) * len(rows) // (killing + 1)
-        rows.insert(place, {"source": rows[place]["source"], "prompt": KILL, "seed": n})
+        rows.insert(place, {"source": names[n], "prompt": KILL, "seed": n})  # of people, not of NOBODY
     manifest = folder / "rows.jsonl"
     manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return manifest
