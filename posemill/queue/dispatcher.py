@@ -127,7 +127,9 @@ class Dispatcher:
             raise  # every run would meet it
         except (TransientError, OSError) as error:
             log.warning("The run cannot go on now: %s", error, extra={"run_id": run_id})
-        except Exception as error:
+        except PosemillError as error:
+            pause_for_fault(self._store, self._ledger, run_id, in_words(error))
+        except Exception as error:  # a fault of our own, or a run that no posemill wrote
             log.exception("The run cannot go on", extra={"run_id": run_id})
             pause_for_fault(self._store, self._ledger, run_id, in_words(error))
 

@@ -25,9 +25,8 @@ def demo(recipe: Path, out: Path) -> None:
     with ProgressBars() as bars:
         result = run_demo(recipe, out, say=lambda line: click.echo(line, err=True), report=bars.show)
     print_status(result.status)
-    verdict = "complete" if result.proof.complete else f"{len(result.proof.faults)} faults"
     seconds = time.monotonic() - begun
-    click.echo(f"Checked: {verdict}. {result.exported.samples} samples in {out}/ after {seconds:.0f} s.")
+    click.echo(f"Checked: {result.proof.verdict}. {result.exported.samples} samples in {out}/ after {seconds:.0f} s.")
     click.echo(f"Look at {result.contact_sheet} or contact_sheet.html beside it.")
     sys.exit(1 if result.status.failed or not result.proof.complete else 0)
 

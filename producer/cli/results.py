@@ -11,6 +11,9 @@ from producer.cli.running import AS_JSON, RUN
 if TYPE_CHECKING:
     from producer.exports.dataset import Exported
 
+if TYPE_CHECKING:
+    from producer.runs.checking import Proof
+
 
 @click.command()
 @click.argument("run_id", metavar="[RUN]", required=False)
@@ -18,7 +21,10 @@ if TYPE_CHECKING:
 @click.option("--export", "dest", metavar="DEST", help="Prove an export instead; with RUN also against its records.")
 @AS_JSON
 def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> None:
-    """Prove that every planned row of RUN has one outcome and everything done its object; or prove an export."""
+    """Prove that every planned row of RUN has one outcome and everything done its object; or prove an export.
+
+    Ends with 1 when something is not as it should be, and when items or sources failed.
+    """
     if dest is not None:
         sys.exit(_check_export(dest, run_id, as_json=as_json))
     if run_id is None:
@@ -34,13 +40,21 @@ def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> No
     if as_json:
         print_json({**msgspec.to_builtins(proof), "complete": proof.complete})
     else:
-        for fault in proof.faults:
-            click.echo(f"{fault.kind}: {fault.key}: {fault.message}")
-        sources, items = (", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n) or "none"
-                          for counts in (proof.sources, proof.items))  # fmt: skip
-        verdict = "complete and unchanged" if proof.complete else f"{len(proof.faults)} faults"
-        click.echo(f"{run_id}: {verdict}; sources: {sources}; items: {items}; {proof.objects} objects looked at")
-    sys.exit(0 if proof.complete else 1)
+        _print_proof(proof)
+    sys.exit(0 if proof.complete and not proof.failures else 1)
+
+
+def _print_proof(proof: "Proof") -> None:
+    for fault in proof.faults:
+        click.echo(f"{fault.kind}: {fault.key}: {fault.message}")
+    for failed in proof.failed:
+        click.echo(f"failed: {failed.row} ({failed.name}): {failed.message}")
+    if proof.failures > len(proof.failed):
+        click.echo(f"{proof.failures - len(proof.failed)} more failed: posemill failures {proof.run_id}")
+    sources, items = (", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n) or "none"
+                      for counts in (proof.sources, proof.items))  # fmt: skip
+    click.echo(f"{proof.run_id}: {proof.verdict}; sources: {sources}; items: {items}; "
+               f"{proof.objects} objects looked at")  # fmt: skip
 
 
 def _check_export(dest: str, run_id: str | None, *, as_json: bool) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 
 import msgspec
 
@@ -13,6 +14,7 @@ from posemill.storage.run_documents import read_document, read_plan, read_run, r
 from posemill.storage.store import Store
 
 THREADS = 16
+NAMED_FAILURES = 20  # of a run's; `posemill failures` lists them all
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
@@ -20,6 +22,14 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str  # missing_record, wrong_record, unreadable_record, missing_object, changed_object, stray_object
     key: str
+    message: str
+
+
+class FailedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A source or an item whose outcome is that it failed."""
+
+    row: str  # "source 3" or "item ID"
+    name: str  # of the source
     message: str
 
 
@@ -31,10 +41,26 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     items: dict[Outcome, int]
     objects: int  # looked at
     faults: list[Fault]
+    failed: list[FailedRow]  # the first ones
 
     @property
     def complete(self) -> bool:
+        """Whether every planned row has one outcome and everything done its object."""
         return not self.faults
+
+    @property
+    def failures(self) -> int:
+        """Sources and items that failed."""
+        return self.sources[Outcome.FAILED] + self.items[Outcome.FAILED]
+
+    @property
+    def verdict(self) -> str:
+        """In words, which sound like success only if it is one."""
+        if self.faults:
+            return f"{len(self.faults)} faults"
+        if self.failures:
+            return f"{self.failures} sources and items failed (posemill retry {self.run_id}), the rest is unchanged"
+        return "complete and unchanged"
 
 
 def check(store: Store, run_id: str, *, deep: bool = False) -> Proof:
@@ -52,7 +78,15 @@ def check(store: Store, run_id: str, *, deep: bool = False) -> Proof:
         items=checker.counts[Stage.GENERATE],
         objects=checker.objects,
         faults=faults,
+        failed=checker.failed,
     )
+
+
+class _Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch, looked at."""
+
+    faults: list[Fault]
+    record: BatchRecord | None = None
 
 
 class _Checker:
@@ -64,6 +98,7 @@ class _Checker:
         self._deep = deep
         self.counts = {stage: dict.fromkeys(Outcome, 0) for stage in Stage}
         self.objects = 0
+        self.failed: list[FailedRow] = []
         self._images: set[str] = set()  # keys that records name
 
     def stage_faults(self, stage: Stage) -> Iterator[Fault]:
@@ -81,9 +116,11 @@ class _Checker:
                     yield Fault(kind="unreadable_record", key=key, message=str(error))
                     continue
                 batches = range(first, min(first + slicing.batches_a_shard, self._plan.batches(stage)))
-                checks = pool.map(lambda batch: self._batch_faults(stage, batch, shard, batch in written), batches)  # noqa: B023
-                for faults in checks:
-                    yield from faults
+                checks = pool.map(lambda batch: self._checked(stage, batch, shard, batch in written), batches)  # noqa: B023
+                for checked in checks:
+                    yield from checked.faults
+                    if checked.record:
+                        self._count(checked.record)
 
     def stray_images(self) -> Iterator[Fault]:
         """Images that no record names; they harm nobody, but somebody put them there."""
@@ -94,24 +131,28 @@ class _Checker:
     def _stray_record(self, stage: Stage, batch: int) -> Fault:
         return Fault(kind="wrong_record", key=self._keys.record(stage, batch), message="the plan has no such batch")
 
-    def _batch_faults(self, stage: Stage, batch: int, shard: bytes, written: bool) -> list[Fault]:
+    def _count(self, record: BatchRecord) -> None:
+        for outcome, number in record.counts.items():
+            self.counts[record.stage][outcome] += number
+        self.objects += len(list(_objects_of(record)))
+        self._images |= {result.image.key for result in record.items if result.image}
+        self.failed += list(islice(_failed_in(record), NAMED_FAILURES - len(self.failed)))
+
+    def _checked(self, stage: Stage, batch: int, shard: bytes, written: bool) -> _Checked:
+        """Called from several threads: what it finds is counted elsewhere."""
         key = self._keys.record(stage, batch)
         if not written:
-            return [Fault(kind="missing_record", key=key, message="the batch has no record")]
+            return _Checked(faults=[Fault(kind="missing_record", key=key, message="the batch has no record")])
         try:
             record = read_document(self._store, key, BatchRecord)
             planned = self._planned(stage, batch, shard)
         except (UnreadableRecord, NotFound) as error:
-            return [Fault(kind="unreadable_record", key=key, message=str(error))]
+            return _Checked(faults=[Fault(kind="unreadable_record", key=key, message=str(error))])
         faults = []
         if _rows_of(record) != planned:
             faults.append(Fault(kind="wrong_record", key=key, message="its rows are not those of the plan"))
-        for outcome, number in record.counts.items():
-            self.counts[stage][outcome] += number
-        stored = list(_objects_of(record))
-        self.objects += len(stored)
-        self._images |= {result.image.key for result in record.items if result.image}
-        return faults + [fault for stored_object in stored if (fault := self._object_fault(stored_object))]
+        faults += [fault for stored in _objects_of(record) if (fault := self._object_fault(stored))]
+        return _Checked(faults=faults, record=record)
 
     def _planned(self, stage: Stage, batch: int, shard: bytes) -> list[object]:
         slicing = self._run.slicing[stage]
@@ -145,6 +186,15 @@ def _rows_of(record: BatchRecord) -> list[object]:
     if record.stage is Stage.DETECT:
         return [source.source for source in record.sources]
     return [item.id for item in record.items]
+
+
+def _failed_in(record: BatchRecord) -> Iterator[FailedRow]:
+    for source in record.sources:
+        if source.outcome is Outcome.FAILED:
+            yield FailedRow(row=f"source {source.source}", name=source.name, message=source.message)
+    for item in record.items:
+        if item.outcome is Outcome.FAILED:
+            yield FailedRow(row=f"item {item.id}", name=item.source_name, message=item.message)
 
 
 def _objects_of(record: BatchRecord) -> Iterator[StoredObject]:

@@ -280,8 +280,8 @@ def test_a_model_that_is_missing_on_the_worker_pauses_the_run_with_the_reason(
     assert handle.wait(timeout_seconds=TIMEOUT_SECONDS).failed == 0
 
 
-def test_retry_makes_only_what_failed(
-    fleet: Settings, tiny_recipe: dict[str, Any], photographs: Path, tmp_path: Path
+def test_retry_makes_only_what_failed_and_check_names_it(
+    fleet: Settings, tiny_recipe: dict[str, Any], photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [{"source": str(photographs / "camera.png"), "prompt": "good", "seed": 1}]
     (tmp_path / "lost.png").write_bytes((photographs / "astronaut.png").read_bytes() + b"!")
@@ -302,6 +302,10 @@ def test_retry_makes_only_what_failed(
     assert failed != record
     store.put(keys.record(Stage.GENERATE, 0), failed)
     store.put(keys.flag(Stage.GENERATE, batch.batch), b"")
+    monkeypatch.setenv("POSEMILL_STORE", fleet.store)
+    checked = CliRunner().invoke(posemill, ["check", "retried"])
+    assert (checked.exit_code, "complete" in checked.output) == (1, False)
+    assert f"failed: item {first['lost'].id} ({tmp_path / 'lost.png'})" in checked.output
     assert handle.retry() == 1
     assert handle.wait(timeout_seconds=TIMEOUT_SECONDS).failed == 0
     again = {item.prompt: item for item in items(handle)}

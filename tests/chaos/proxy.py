@@ -38,7 +38,7 @@ class FaultProxy:
         self.choose = choose
         self.injected: dict[Fault, int] = {}
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self, urlsplit(target).netloc))
+        self._server = _QuietServer(("127.0.0.1", 0), _handler(self, urlsplit(target).netloc))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -62,6 +62,11 @@ class FaultProxy:
     ) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _QuietServer(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that is killed resets its connections."""
 
 
 def _handler(proxy: FaultProxy, target: str) -> type[BaseHTTPRequestHandler]:

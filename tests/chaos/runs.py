@@ -1,16 +1,19 @@
 """Runs for chaos: what is submitted, who works on it, and what must be the same in the end."""
 
+import json
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, ItemResult, Outcome, SourceResult, decode
 from posemill.processes.supervisor import Child, RestartPolicy, Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from producer.runs.checking import check
+from tests.chaos.worker import BLACK, ERROR, KILL, NOBODY, TROUBLE
 from tests.small_pictures import picture
 
 ANY_MODEL = {"base": "nobody/none", "controlnet": "nobody/none"}
@@ -25,13 +28,38 @@ def write_sources(folder: Path, number: int) -> Path:
     return folder
 
 
-def recipe(sources: Path, *, prompts: Iterable[str] = ("one", "two"), seeds: int = 4) -> dict[str, Any]:
+def write_manifest(folder: Path, number: int, *, killing: int) -> Path:
+    """Rows of which some fail, some are rejected and `killing` end their workers, spread among good ones.
+
+    With four seeds a good row is four items, one that has a seed of its own is one: batches of eight straddle sources
+    and detect batches.
+    """
+    write_sources(folder, number)
+    names = [f"{n:04d}.png" for n in range(number)]
+    rows: list[dict[str, Any]] = [{"source": names[0], "prompt": "first", "seed": 1}]
+    for n, name in enumerate(names):
+        if n % 25 == 24:
+            (folder / name).write_bytes(picture(n) + NOBODY)
+        rows += [{"source": name, "prompt": prompt} for prompt in ("one", "two")]
+        if n % 20 == 10:
+            rows.append({"source": name, "prompt": ERROR if n % 40 == 10 else BLACK, "seed": 1})
+    for n in range(killing):
+        place = (n + 1) * len(rows) // (killing + 1)
+        rows.insert(place, {"source": names[n], "prompt": KILL, "seed": n})  # of people, not of NOBODY
+    manifest = folder / "rows.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return manifest
+
+
+def recipe(
+    sources: Path, *, prompts: Iterable[str] = ("one", "two"), seeds: int = 4, detect_batch: int = 4
+) -> dict[str, Any]:
     return {
         "name": "chaos",
         "sources": str(sources),
         "prompts": list(prompts),
         "seeds": seeds,
-        "detect": {"detector": "openpose-thin", "batch_size": 4},
+        "detect": {"detector": "openpose-thin", "batch_size": detect_batch},
         "generate": {**ANY_MODEL, **REVISION, "batch_size": 8},
     }
 
@@ -80,15 +108,44 @@ def take_controls_away(store: Store) -> dict[str, str]:
     return found
 
 
-def differences(store: Store, calm: str, disturbed: str, calm_controls: Mapping[str, str]) -> dict[str, int]:
-    """How the disturbed run differs from the calm one; all zero when the promise is kept."""
-    expected = {**calm_controls, **images(store, calm)}
-    found = {**controls(store), **images(store, disturbed)}
-    faults = check(store, disturbed, deep=True).faults
+def results(store: Store, run_id: str) -> Iterator[SourceResult | ItemResult]:
+    """What became of every source and item."""
+    for stage in Stage:
+        for info in store.list(RunKeys(run_id).records(stage)):
+            record = decode(store.get(info.key), BatchRecord)
+            yield from record.sources
+            yield from record.items
+
+
+def failures(store: Store, run_id: str) -> dict[str, int]:
+    """Rows that failed, and how many of them did not ask for it."""
+    failed = [result for result in results(store, run_id) if result.outcome is Outcome.FAILED]
+    innocent = [result for result in failed if not isinstance(result, ItemResult) or result.prompt not in TROUBLE]
+    return {"failed": len(failed), "innocent_failed": len(innocent)}
+
+
+def outcomes(store: Store, run_id: str) -> dict[str, tuple[str, str]]:
+    """Outcome and reason of every source and item."""
     return {
-        "items": len(images(store, calm)),
-        "lost": len(expected.keys() - found.keys()) + sum(fault.kind.startswith("missing") for fault in faults),
-        "duplicated": len(found.keys() - expected.keys()) + sum(fault.kind == "stray_object" for fault in faults),
-        "differing": sum(found[name] != digest for name, digest in expected.items() if name in found)
-        + sum(fault.kind in ("wrong_record", "changed_object") for fault in faults),
+        result.id if isinstance(result, ItemResult) else str(result.source): (result.outcome, result.reason)
+        for result in results(store, run_id)
     }
+
+
+def differences(store: Store, calm: str, disturbed: str, calm_controls: Mapping[str, str]) -> dict[str, int]:
+    """How the disturbed run differs from the calm one; all zero when the promise is kept. Names what differs."""
+    expected, found = {**calm_controls, **images(store, calm)}, {**controls(store), **images(store, disturbed)}
+    faults = [(fault.kind, fault.key) for fault in check(store, disturbed, deep=True).faults]
+    ends, calm_ends = outcomes(store, disturbed), outcomes(store, calm)
+    lost = [key for key in expected if key not in found]
+    lost += [key for kind, key in faults if kind.startswith("missing")]
+    duplicated = [key for key in found if key not in expected]
+    duplicated += [key for kind, key in faults if kind == "stray_object"]
+    differing = [key for key, digest in expected.items() if found.get(key, digest) != digest]
+    differing += [key for kind, key in faults if kind in ("wrong_record", "changed_object", "unreadable_record")]
+    differing += [f"{row}: {end} is {ends.get(row)}" for row, end in calm_ends.items() if ends.get(row) != end]
+    named = {"lost": lost, "duplicated": duplicated, "differing": differing}
+    for kind, names in named.items():
+        for name in names:
+            print(f"{kind}: {name}", file=sys.stderr)
+    return {"items": len(images(store, calm)), **{kind: len(names) for kind, names in named.items()}}

@@ -10,6 +10,7 @@ from typing import Any
 
 import posemill.queue.dispatcher
 import workers.batches.anatomy
+import workers.batches.single_rows
 from posemill.queue.ledger import Ledger
 
 
@@ -18,7 +19,7 @@ class Moment(StrEnum):
 
     STORED = "stored"  # the images are in storage, the record is not
     RECORDED = "recorded"  # the record is in storage, the ledger has not counted it
-    COUNTED = "counted"  # the ledger has counted it, the message is not acked
+    COUNTED = "counted"  # the ledger has counted it
 
 
 def tamper(environment: Mapping[str, str], stage: str) -> None:
@@ -29,6 +30,8 @@ def tamper(environment: Mapping[str, str], stage: str) -> None:
         die_once(Moment(moment), Path(environment["CHAOS_DIED"]) / stage)
     if seconds := environment.get("CHAOS_LOCK_SECONDS"):  # until a dead dispatcher is replaced
         posemill.queue.dispatcher.LOCK_SECONDS = int(seconds)
+    if seconds := environment.get("CHAOS_PAUSE_SECONDS"):  # after a row ended the process that made it alone
+        workers.batches.single_rows.FIRST_PAUSE_SECONDS = float(seconds)
 
 
 def shift_clock(seconds: float) -> None:

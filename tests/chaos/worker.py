@@ -1,7 +1,7 @@
 """`python -m tests.chaos.worker STAGE`: a real worker process whose detector and pipeline cost nothing.
 
-Pixels follow from prompt, seed and control image alone. A prompt may ask for trouble: see TROUBLE. The environment
-may as well: see tests/chaos/tampering.py.
+Pixels follow from prompt, seed and control image alone. A prompt may ask for trouble: see TROUBLE. A source whose bytes
+end with NOBODY shows no person. The environment may ask for trouble as well: see tests/chaos/tampering.py.
 """
 
 import logging
@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ SIDE = 32  # pixels
 SECONDS = float(os.environ.get("CHAOS_SECONDS", "0.02"))  # of device time for each row
 KILL, HANG, ERROR, BLACK, NAN = "kill the worker", "hang", "raise an error", "black", "not a number"
 TROUBLE = (KILL, HANG, ERROR, BLACK, NAN)  # prompts
+NOBODY = b"nobody"
 
 
 class FixedDetector:
@@ -52,10 +54,10 @@ class FixedDetector:
         log.info("On the device")
         time.sleep(SECONDS)
         place = int(digest(source.content.hex())[:4], 16) / 0xFFFF
-        person = Person(body=((place, place, 0.9), *(None for _ in range(17))))
+        people = () if source.content.endswith(NOBODY) else (Person(body=((place, place, 0.9), *[None] * 17)),)
         control = Image.new("RGB", (SIDE, SIDE))
         ImageDraw.Draw(control).point((int(place * (SIDE - 1)), int(place * (SIDE - 1))), "white")
-        pose = Pose(width=SIDE, height=SIDE, people=(person,))
+        pose = Pose(width=SIDE, height=SIDE, people=people)
         return Detection(pose=pose, control=control, source_size=(SIDE, SIDE))
 
 
@@ -76,11 +78,19 @@ def _paint(prompt: str, seed: int, control: Image.Image) -> Any:
     if prompt == HANG:
         time.sleep(3600)
     if prompt == ERROR:
+        _mark_error()
         raise RuntimeError("this item cannot be made")
     if prompt in (BLACK, NAN):
         return np.full((SIDE, SIDE, 3), np.nan if prompt == NAN else 0.0, np.float32)
     noise = np.random.default_rng(int(digest(prompt, seed), 16)).random((SIDE, SIDE, 3), np.float32)
     return np.clip(noise + np.asarray(control, np.float32) / 255, 0, 1)
+
+
+def _mark_error() -> None:
+    """Tell whoever watches CHAOS_ERRORS of an error that is about to be raised, and give it time to do harm."""
+    if folder := os.environ.get("CHAOS_ERRORS"):
+        Path(folder, str(time.time_ns())).touch()
+        time.sleep(0.2)
 
 
 def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from posemill.contract.keys import Stage
-from posemill.contract.records import BatchRecord, Run
+from posemill.contract.records import BatchRecord, Run, decode, encode
 from posemill.errors import PermanentError, RunFault, TransientError, in_words
 from posemill.logs import set_up_logging
 from posemill.processes.die_with_parent import ask_to_die_with_parent
@@ -37,7 +37,7 @@ class RowProcessEnded(Exception):
 
 
 class _Wanted(msgspec.Struct, frozen=True):
-    run: Run
+    run: bytes  # as in storage: pickle brings no default back as itself, and digests would be others
     batch: int
     row: int
 
@@ -79,7 +79,7 @@ class RowProcess:
         """The row's result. Raises RowProcessEnded, what the row's making raised, and what `watch` raises."""
         assert self._connection is not None
         try:
-            self._connection.send(_Wanted(run, batch, row))
+            self._connection.send(_Wanted(encode(run), batch, row))
         except OSError as error:
             raise RowProcessEnded(self._end()) from error
         answer = self._answer(watch, self._limit_seconds)
@@ -153,8 +153,9 @@ def _serve(connection: Connection, make_work: MakeWork, stage: Stage, settings: 
         except EOFError:
             return
         try:
-            kept = read_set_aside(store, wanted.run.id, stage, wanted.batch)
-            answer: Any = _make(work, wanted.run, wanted.batch, wanted.row, kept)
+            run = decode(wanted.run, Run)
+            kept = read_set_aside(store, run.id, stage, wanted.batch)
+            answer: Any = _make(work, run, wanted.batch, wanted.row, kept)
         except Exception as error:
             log.warning("Row %d failed alone: %s", wanted.row, in_words(error), exc_info=True)
             answer = _portable(error)

@@ -105,7 +105,8 @@ class SingleRows:
                 process.stop()  # it can compute nothing any more
             log.warning("Row %d ended the process that made it alone: %s", row, words)
             ends = ledger.note_row_death(self._run.id, self._work.stage, self._batch, row, words)
-            self._pause(len(ends))
+            if len(ends) < self._settings.max_row_deaths:
+                self._pause(len(ends))
         return self._failed(row, PermanentError(gave_up(ends)))
 
     def _failed(self, row: int, error: PermanentError) -> Results:

@@ -69,8 +69,9 @@ def wanted(seed: int, size: tuple[int, int] = (8, 8)) -> Wanted:
 
 def compute(work: GenerateWork, *batch: Wanted) -> list[int]:
     """The seeds that the pictures were made with, in the batch's order."""
-    generate._give_slots(make_run("r"), list(batch))
-    computed = work.compute(make_run("r"), list(batch))
+    run = make_run("r")
+    generate._give_slots(run, list(batch))  # as loading does
+    computed = work.compute(run, list(batch))
     return [round(float(entry.pixels.mean()) * 100) for entry in computed]
 
 
