@@ -333,7 +333,7 @@ def test_an_export_never_writes_into_a_foreign_folder(run: RunHandle, tmp_path: 
 
 @pytest.mark.parametrize(
     ("arguments", "exit_code"),
-    [(["status"], 0), (["failures"], 0), (["check"], 0), (["cancel"], 0), (["resume"], 0), (["pause"], 0),
+    [(["status"], 0), (["failures"], 0), (["check"], 1), (["cancel"], 0), (["resume"], 0), (["pause"], 0),
      (["unpause"], 0)],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )  # fmt: skip
