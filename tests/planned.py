@@ -18,7 +18,7 @@ from posemill.contract.records import (
     encode,
     encode_shard,
 )
-from posemill.contract.specs import DetectSpec, GenerateSpec
+from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import StageProgress
 from posemill.storage.store import Store
@@ -72,9 +72,9 @@ def make_run(run_id: str) -> Run:
         created_at="2026-01-01T00:00:00+00:00",
         recipe={},
         recipe_digest="0",
-        detect=DetectSpec(detector="keypoints"),
+        detects=(DetectSpec(detector="keypoints"),),
         rules=Rules(),
-        generate=GenerateSpec(model="none", base="none", controlnet="none"),
+        generate=GenerateSpec(model="none", base="none", controlnets=(ControlNetSpec(controlnet="none"),)),
         slicing=SLICING,
         queues={stage: f"posemill.{stage}" for stage in Stage},
         posemill_version="test",

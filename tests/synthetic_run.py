@@ -15,6 +15,7 @@ from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import (
     BatchRecord,
+    ControlResult,
     ItemResult,
     Outcome,
     Plan,
@@ -28,7 +29,7 @@ from posemill.contract.records import (
     encode,
     encode_shard,
 )
-from posemill.contract.specs import DetectSpec, GenerateSpec
+from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec
 from posemill.errors import NotFound
 from posemill.pictures.hashes import perceptual_hash
 from posemill.pictures.poses import Person, Pose, to_openpose_json
@@ -160,9 +161,13 @@ def synthetic_run() -> Run:
         created_at="2026-01-01T00:00:00+00:00",
         recipe={"prompts": ["a figure in {colour}"], "matrix": {"colour": ["red", "blue"]}, "sources": "photos/"},
         recipe_digest="0",
-        detect=DetectSpec(detector="openpose-thin"),
+        detects=(DetectSpec(detector="openpose-thin"),),
         rules=Rules(),
-        generate=GenerateSpec(model="embedded", base="embedded:embedded", controlnet="embedded:embedded/controlnet"),
+        generate=GenerateSpec(
+            model="embedded",
+            base="embedded:embedded",
+            controlnets=(ControlNetSpec(controlnet="embedded:embedded/controlnet"),),
+        ),
         slicing={stage: Slicing(batch_size=BATCH, shard_size=1000) for stage in Stage},
         queues={stage: f"posemill.{stage}" for stage in Stage},
         posemill_version="test",
@@ -178,7 +183,7 @@ def _item(number: int, image: bytes, *, hashed: bool) -> ItemResult:
         return ItemResult(outcome=Outcome.REJECTED, reason="unsafe", **common)
     return ItemResult(
         outcome=Outcome.DONE,
-        control=f"controls/{source % VARIANTS:02x}/{source % VARIANTS:032x}.png",
+        controls=[f"controls/{source % VARIANTS:02x}/{source % VARIANTS:032x}.png"],
         detector="openpose-thin, controlnet_aux 0.0.10",
         image=stored(RunKeys(RUN_ID).image(item_id(number)), image),
         perceptual_hash=hash_of(image) if hashed else "",
@@ -210,12 +215,17 @@ def _source(number: int) -> SourceResult:
         name=source_name(number),
         outcome=Outcome.DONE,
         source_sha256=f"{number:064x}",
-        width=2 * SIZE,
-        height=2 * SIZE,
         people=1 + number % 3,
         score=round(0.3 + number % 8 / 12, 4),
-        detector="openpose-thin, controlnet_aux 0.0.10",
-        control=stored(control, variant_control(variant)),
+        controls=[
+            ControlResult(
+                kind="openpose",
+                detector="openpose-thin, controlnet_aux 0.0.10",
+                width=2 * SIZE,
+                height=2 * SIZE,
+                image=stored(control, variant_control(variant)),
+            )
+        ],
         pose=stored(pose, variant_pose(variant)),
     )
 

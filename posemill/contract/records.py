@@ -76,7 +76,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str  # ISO 8601, UTC
     recipe: dict[str, Any]  # as the user wrote it, overrides applied
     recipe_digest: str
-    detect: DetectSpec
+    detects: tuple[DetectSpec, ...]  # one for each control, in the order of the ControlNets
     rules: Rules
     generate: GenerateSpec
     slicing: dict[Stage, Slicing]
@@ -84,13 +84,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     posemill_version: str
     priority: Literal["low", "normal", "high"] = "normal"  # among the runs on one queue
     image_format: Literal["png", "webp"] = "png"  # both lossless
-    more_detect: tuple[DetectSpec, ...] = ()  # of the controls beyond the first
     kinds: tuple[str, ...] = ("openpose",)  # what each control is
 
     @property
-    def detects(self) -> tuple[DetectSpec, ...]:
-        """One specification for each control, in the order of the ControlNets."""
-        return (self.detect, *self.more_detect)
+    def limit_pixels(self) -> int:
+        """Of a source; the recipe gives it once for all controls."""
+        return self.detects[0].limit_pixels
 
 
 class SkippedFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,14 +166,14 @@ class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ControlResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One of several control images that were made of a source."""
+    """What became of one of a source's controls."""
 
     kind: str  # openpose, canny, depth, …
     detector: str  # its name, and the library's version that made it
     width: int = 0  # pixels
     height: int = 0
     reason: str = ""  # why it cannot be used; nothing when it can
-    control: StoredObject | None = None  # None: there was nothing to draw
+    image: StoredObject | None = None  # None: there was nothing to draw
 
 
 class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -186,15 +185,21 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     reason: str = ""  # a stable code, e.g. no_person
     message: str = ""
     source_sha256: str = ""
-    width: int = 0  # of the control image, pixels
-    height: int = 0
     people: int = 0
     score: float = 0.0  # mean score of the people
-    detector: str = ""  # its name, and the library's version that drew the control image
-    control: StoredObject | None = None  # of several, the first
-    pose: StoredObject | None = None  # the JSON beside it, where it holds keypoints
+    controls: list[ControlResult] = []  # those that were looked for, in the run's order
+    pose: StoredObject | None = None  # the JSON of the control that holds keypoints
     seconds: float = 0.0
-    controls: list[ControlResult] = []  # all, where there are several
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its first control image, pixels; the picture's shape follows it."""
+        return (self.controls[0].width, self.controls[0].height) if self.controls else (0, 0)
+
+    @property
+    def detector(self) -> str:
+        """Who made its control images."""
+        return "; ".join(control.detector for control in self.controls)
 
 
 class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -210,9 +215,8 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seed: int = 0
     source: int | None = None
     source_name: str = ""
-    control: str = ""  # key of the control image; of several, the first
-    controls: list[str] = []  # keys of all, where there are several
-    detector: str = ""  # that made it; nothing where the control image was ready-made
+    controls: list[str] = []  # keys of its control images, in the run's order
+    detector: str = ""  # that made them; nothing where the control image was ready-made
     columns: dict[str, str] = {}
     image: StoredObject | None = None
     width: int = 0

@@ -149,6 +149,6 @@ def _rows_of(record: BatchRecord) -> list[object]:
 
 def _objects_of(record: BatchRecord) -> Iterator[StoredObject]:
     for source in record.sources:
-        several = (made.control for made in source.controls[1:])  # the first is `control`
-        yield from (stored for stored in (source.control, source.pose, *several) if stored)
+        images = (control.image for control in source.controls)
+        yield from (stored for stored in (*images, source.pose) if stored)
     yield from (item.image for item in record.items if item.image)

@@ -39,7 +39,7 @@ class Expander:
         self._named = tuple(dict.fromkeys(name for template in self._templates for name in template.columns))
         self._kinds = run.kinds
         self._negative_prompt = negative_prompt(recipe)
-        self._shared = picture_digest(run.detect, run.generate, run.more_detect)
+        self._shared = picture_digest(run.detects, run.generate)
 
     def items(self, row: Row, source: Source, number: int | None) -> Iterator[Item]:
         """The row's items, one by one, each prompt and seed once.

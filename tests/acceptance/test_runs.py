@@ -89,7 +89,7 @@ def test_people_are_found_and_each_item_of_theirs_becomes_an_image(run: RunHandl
 
 def test_a_picture_with_nobody_in_it_is_rejected_and_leaves_no_black_control_image(run: RunHandle) -> None:
     coffee = sources(run)["coffee.png"]
-    assert (coffee.outcome, coffee.reason, coffee.control) == (Outcome.REJECTED, "no_person", None)
+    assert (coffee.outcome, coffee.reason, coffee.controls[0].image) == (Outcome.REJECTED, "no_person", None)
     reasons = {item.reason for item in items(run) if item.source_name == "coffee.png"}
     assert reasons == {"no_person"}
 
@@ -229,7 +229,7 @@ def test_ready_made_poses_are_drawn_and_used(fleet: Settings, tiny_recipe: dict[
     handle = make(
         fleet, tiny_recipe | {"sources": str(tmp_path / "coco.json"), "detect": {"detector": "keypoints"}}, "ready"
     )
-    control = sources(handle)["a.jpg"].control
+    control = sources(handle)["a.jpg"].controls[0].image
     assert Image.open(io.BytesIO(handle.store.get(control.key))).convert("L").getextrema()[1] > 0
     assert [item.outcome for item in items(handle)] == [Outcome.DONE] * 2
 

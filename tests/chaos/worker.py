@@ -66,7 +66,7 @@ class FixedPipeline:
 
     def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
         time.sleep(SECONDS * len(call.prompts))
-        images = [_paint(*row) for row in zip(call.prompts, call.seeds, call.controls, strict=True)]
+        images = [_paint(*row) for row in zip(call.prompts, call.seeds, call.controls[0], strict=True)]
         return Pictures(pixels=np.stack(images), unsafe=[False] * len(images), truncated=[False] * len(images))
 
 

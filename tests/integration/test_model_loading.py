@@ -41,7 +41,12 @@ def sdxl(tmp_path_factory) -> Path:
 
 
 def spec(model: Path, **changes: object) -> GenerateSpec:
-    values = {"model": "tiny", "base": str(model), "controlnet": str(model / "controlnet"), "num_inference_steps": 2}
+    values = {
+        "model": "tiny",
+        "base": str(model),
+        "controlnets": (ControlNetSpec(controlnet=str(model / "controlnet")),),
+        "num_inference_steps": 2,
+    }
     return GenerateSpec(**{**values, **changes})
 
 
@@ -53,8 +58,7 @@ def call(*, controls: int = 1, negative: str = "") -> Call:
     return Call(
         prompts=PROMPTS,
         negative_prompts=[negative] * len(PROMPTS),
-        controls=pictures(0),
-        more_controls=[pictures(2 * n) for n in range(1, controls)],
+        controls=[pictures(2 * n) for n in range(controls)],
         seeds=SEEDS,
         size=(64, 64),
     )
@@ -65,11 +69,12 @@ def generators() -> list[torch.Generator]:
 
 
 def three(model: Path, nets: list[Path], *, scales: tuple[float, float, float] = (1.0, 0.5, 0.7)) -> GenerateSpec:
-    more = tuple(
+    own = ControlNetSpec(controlnet=str(model / "controlnet"), controlnet_conditioning_scale=scales[0])
+    others = tuple(
         ControlNetSpec(controlnet=str(net), controlnet_conditioning_scale=scale, control_guidance_end=0.9)
         for net, scale in zip(nets, scales[1:], strict=True)
     )
-    return spec(model, controlnet_conditioning_scale=scales[0], more_controlnets=more)
+    return spec(model, controlnets=(own, *others))
 
 
 def test_three_controls_give_what_the_library_gives_for_three(tiny_model, nets):
@@ -129,7 +134,7 @@ def test_stable_diffusion_xl_gives_what_the_library_gives(sdxl, negative):
 
 def test_two_controls_on_stable_diffusion_xl(sdxl):
     second = ControlNetSpec(controlnet=str(sdxl / "controlnet"), controlnet_conditioning_scale=0.5)
-    wanted = spec(sdxl, more_controlnets=(second,))
+    wanted = spec(sdxl, controlnets=(*spec(sdxl).controlnets, second))
     made = load_pipeline(wanted, CPU)(call(controls=2), wanted).pixels
     alone = load_pipeline(spec(sdxl), CPU)(call(), spec(sdxl)).pixels
     assert np.isfinite(made).all()

@@ -108,8 +108,7 @@ class DetectWork:
         return [_failed(number, source, error) for number, source in sources.items()]
 
     def made_with(self, run: Run) -> dict[str, Any]:
-        more = {"more_detect": [struct_values(spec) for spec in run.more_detect]} if run.more_detect else {}
-        return {"detect": struct_values(run.detect), **more, "versions": versions(*LIBRARIES)}
+        return {"detects": [struct_values(spec) for spec in run.detects], "versions": versions(*LIBRARIES)}
 
     def unload(self) -> None:
         self._detectors.clear()
@@ -134,7 +133,7 @@ class DetectWork:
         except (NotFound, BadInput) as error:
             looked.result = _failed(number, source, error)
             return looked
-        looked.content = Content(content, limit_pixels=run.detect.limit_pixels)
+        looked.content = Content(content, limit_pixels=run.limit_pixels)
         looked.source_sha256 = sha256(content)
         for wanted in run.detects:
             spec = spec_for(source, wanted)
@@ -147,23 +146,18 @@ class DetectWork:
         place, reason = rejection(looked, run) or (0, "")
         posed = next((known for known in made if known.pose), None)
         people = posed.pose.people if posed and posed.pose else ()
-        several = len(run.detects) > 1
         return SourceResult(
             source=looked.number,
             name=looked.source.name,
             outcome=Outcome.REJECTED if reason else Outcome.DONE,
             reason=reason,
-            message=f"its {run.kinds[place]} control: {reason}" if reason and several else "",
+            message=f"its {run.kinds[place]} control: {reason}" if reason and len(run.detects) > 1 else "",
             source_sha256=looked.source_sha256,
-            width=made[0].size[0],
-            height=made[0].size[1],
             people=len(people),
             score=round(sum(person.score for person in people) / max(1, len(people)), 4),
-            detector="; ".join(known.detector for known in made),
-            control=made[0].drawn,
+            controls=_control_results(run, looked, made),
             pose=posed.note if posed else None,
             seconds=round(looked.seconds, 4),
-            controls=_control_results(run, looked, made) if several else [],
         )
 
     def _stored(self, part: Part) -> Known:
@@ -205,7 +199,7 @@ def _control_results(run: Run, looked: Looked, made: list[Known]) -> list[Contro
             width=known.size[0],
             height=known.size[1],
             reason=why_unusable(known, run.rules),
-            control=known.drawn,
+            image=known.drawn,
         )
         for kind, known in zip(kinds, made, strict=True)
     ]

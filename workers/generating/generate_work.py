@@ -88,7 +88,7 @@ class GenerateWork:
         numbers = {item.source for item in items if item.source is not None and item.id not in done}
         sources = self._slices.detected(run, numbers) if numbers else {}
         wanted = [Wanted(item=item, source=_of(sources, item.source), result=done.get(item.id)) for item in items]
-        images = ControlImages(self._store, self._settings.hosts, limit_pixels=run.detect.limit_pixels)
+        images = ControlImages(self._store, self._settings.hosts, limit_pixels=run.limit_pixels)
         if row is not None:
             _give_slots(run, wanted)
             wanted = wanted[row : row + 1]
@@ -119,8 +119,7 @@ class GenerateWork:
         pipeline = self._pipelines.get(run.generate)
         return {
             "generate": struct_values(run.generate),
-            "detect": struct_values(run.detect),
-            **({"more_detect": [struct_values(spec) for spec in run.more_detect]} if run.more_detect else {}),
+            "detects": [struct_values(spec) for spec in run.detects],
             **(pipeline.made_with if pipeline else {}),
             "batch_size": run.slicing[Stage.GENERATE].batch_size,
             "versions": versions(*LIBRARIES),
@@ -176,8 +175,7 @@ class GenerateWork:
             seed=item.seed,
             source=item.source,
             source_name=entry.source.name if entry.source else (item.control.name if item.control else ""),
-            control=entry.control_names[0],
-            controls=entry.control_names if len(entry.control_names) > 1 else [],
+            controls=entry.control_names,
             detector=detector,
             columns=item.columns,
             image=image,
@@ -258,7 +256,7 @@ def _planned_size(run: Run, entry: Wanted) -> tuple[int, int] | None:
     """The size that an entry will have, as far as it is known before its control image is read."""
     if entry.source:
         is_drawn = entry.source.outcome is Outcome.DONE
-        return picture_size((entry.source.width, entry.source.height), run.generate) if is_drawn else None
+        return picture_size(entry.source.size, run.generate) if is_drawn else None
     width, height = run.generate.width, run.generate.height
     return (width, height) if width and height else None
 
@@ -279,8 +277,7 @@ def _call(part: list[Wanted], size: tuple[int, int], *, places: list[int], slots
     return Call(
         prompts=[entry.item.prompt for entry in entries],
         negative_prompts=[entry.item.negative_prompt for entry in entries],
-        controls=[entry.controls[0] for entry in entries],
-        more_controls=list(zip(*(entry.controls[1:] for entry in entries), strict=True)),
+        controls=list(zip(*(entry.controls for entry in entries), strict=True)),
         seeds=[entry.item.seed for entry in entries],
         size=size,
     )

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import yaml
 
 from posemill.catalogue.models import MODELS
@@ -78,20 +77,16 @@ def training_flags(options: Options) -> str:
 
 def models(run: Run) -> list[tuple[str, str, str]]:
     """Role, model and revision of everything that had a part."""
-    spec, detect = run.generate, run.detect
-    found = [
-        ("base", spec.base, spec.base_revision or ""),
-        ("ControlNet", spec.controlnet, spec.controlnet_revision or ""),
-        ("detector", detect.detector, ""),
-    ]
-    return [*found, *([("detector's weights", detect.weights, detect.revision or "")] if detect.weights else [])]
+    spec = run.generate
+    found = [("base", spec.base, spec.base_revision or "")]
+    found += [("ControlNet", net.controlnet, net.controlnet_revision or "") for net in spec.controlnets]
+    for detect in run.detects:
+        found.append(("detector", detect.detector, ""))
+        found += [("detector's weights", detect.weights, detect.revision or "")] if detect.weights else []
+    return found
 
 
 def model_licence(run: Run) -> str:
     """What posemill knows about the model's licence, in words."""
     named = MODELS.get(run.generate.model)
     return named.licence if named else "not known to posemill; see the models' own cards"
-
-
-def settings_of(spec: msgspec.Struct) -> dict[str, Any]:
-    return {name: value for name, value in msgspec.structs.asdict(spec).items() if value is not None}

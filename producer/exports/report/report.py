@@ -4,10 +4,11 @@ from markupsafe import Markup
 
 from posemill.contract.records import Run
 from producer.exports.counts.statistics import Statistics
-from producer.exports.report.card import model_licence, models, settings_of
+from producer.exports.report.card import model_licence, models
 from producer.exports.report.plots import shown, svg
 from producer.exports.report.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.report.pose_map import FEWEST_POSES, map_poses
+from producer.exports.samples.settings import settings_of
 from producer.exports.writing.shards import Manifest
 from producer.sheets.contact_sheet import Sheet, picture_environment, sampled
 from producer.sheets.pages import script_digest
@@ -34,7 +35,7 @@ def render_report(manifest: Manifest, run: Run, statistics: Statistics, pictures
         clusters=[(cluster_svg(each, number), each) for number, each in enumerate(poses.clusters)] if poses else [],
         models=models(run),
         model_licence=model_licence(run),
-        settings={"generate": settings_of(run.generate), "detect": settings_of(run.detect)},
+        settings=settings_of(run),
         pictures=pictures or "",
         script_digest=script_digest(),
     )  # fmt: skip

@@ -102,7 +102,7 @@ class Shown(Onlooker):
         self._current.add(seen)
 
     def left_out(self, item: ItemResult) -> None:
-        self._turn_to(item.source, item.control)
+        self._turn_to(item.source, next(iter(item.controls), ""))
         self._current.add(_Seen(item=item, text=item.prompt))
 
     def sheet(self, store: Store, run: Run, folder: Path, *, title: str, subtitle: str) -> Sheet:

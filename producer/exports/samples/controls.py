@@ -48,7 +48,7 @@ class ControlImages:
         return self._kept.get((address, size), lambda: fitted_control(self._read(sample, address), address, size))
 
     def _read(self, sample: Sample, address: str) -> bytes:
-        drawn = sample.source.control if sample.source else None
+        drawn = sample.drawn
         if drawn and drawn.key == address:
             return get_unchanged(self._store, address, drawn.sha256)
         return read_address(self._store, address)

@@ -97,7 +97,7 @@ class Maker:
             return None
         content = read_address(self._store, source.key or source.uri or "")
         try:
-            picture = decode_picture(content, limit_pixels=self._run.detect.limit_pixels)
+            picture = decode_picture(content, limit_pixels=self._run.limit_pixels)
         except PictureError as error:
             raise BadInput(f"item {sample.item.id}: {source.name}: {error}") from error
         return encoded(picture, self._options)

@@ -52,8 +52,7 @@ def published_run(run: Run) -> Run:
     return msgspec.structs.replace(
         run,
         recipe=published_values(run.recipe),
-        detect=_published(run.detect),
-        more_detect=tuple(_published(spec) for spec in run.more_detect),
+        detects=tuple(_published(spec) for spec in run.detects),
         generate=_published(run.generate),
     )
 

@@ -9,7 +9,7 @@ import msgspec
 
 from posemill.contract.identity import digest
 from posemill.contract.keys import RunKeys, Stage
-from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
+from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult, StoredObject
 from posemill.errors import NotFound
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage.store import Store
@@ -35,12 +35,17 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def control(self) -> str:
         """Where its control image lies, the first where it has several: a key of the store, or an address elsewhere."""
-        return self.item.control
+        return self.item.controls[0]
 
     @property
     def controls(self) -> tuple[str, ...]:
         """Where all of them lie, in the order of the run's controls."""
-        return tuple(self.item.controls or (self.item.control,))
+        return tuple(self.item.controls)
+
+    @property
+    def drawn(self) -> StoredObject | None:
+        """The first control image as the detect stage stored it; None for a ready-made one."""
+        return self.source.controls[0].image if self.source else None
 
     @property
     def origin(self) -> str:

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from posemill.contract.records import Item, Outcome
-from posemill.contract.specs import GenerateSpec
+from posemill.contract.specs import ControlNetSpec, GenerateSpec
 from posemill.errors import OutOfMemory
 from posemill.settings import Settings
 from tests.planned import make_run
@@ -13,7 +13,7 @@ from workers.generating import generate_work as generate
 from workers.generating.generate_work import UNUSABLE, GenerateWork, Wanted, picture_of, unusable
 from workers.generating.pipelines import Pictures
 
-SPEC = GenerateSpec(model="m", base="b", controlnet="c")
+SPEC = GenerateSpec(model="m", base="b", controlnets=(ControlNetSpec(controlnet="c"),))
 GREY = np.full((4, 4, 3), 0.5, dtype=np.float32)
 
 

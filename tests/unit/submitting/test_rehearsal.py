@@ -215,8 +215,12 @@ def test_models_beside_the_recipe_are_folders_and_a_tilde_is_the_home(folder, mo
     checked = parse_recipe({"sources": "a", "generate": generate, "detect": {"weights": "nets/net"}})
     run = resolve(checked, {}, "r", folder / "else")
     net = f"{folder}/else/nets/net"
-    assert (run.generate.base, run.generate.controlnet, run.generate.vae) == (f"{folder}/model", net, net)
-    assert (run.generate.loras[0].lora, run.detect.weights) == (f"{folder}/else/adapter.safetensors", net)
+    assert (run.generate.base, run.generate.controlnets[0].controlnet, run.generate.vae) == (
+        f"{folder}/model",
+        net,
+        net,
+    )
+    assert (run.generate.loras[0].lora, run.detects[0].weights) == (f"{folder}/else/adapter.safetensors", net)
     assert resolve(parse_recipe({"sources": "a"}), {}, "r", folder / "else").generate.base.count("/") == 1
 
 
