@@ -150,7 +150,7 @@ def test_prompts_of_two_text_encoders_cannot_be_chunked(sdxl):
 def test_a_controlnet_of_another_family_is_a_fault_with_its_reason(tiny_model, sdxl, place):
     base, net = (tiny_model, sdxl) if place == "the ControlNet" else (sdxl, tiny_model)
     with pytest.raises(RunFault, match=r"cannot be used with .* text embeddings are (32|80) wide"):
-        load_pipeline(spec(base, controlnet=str(net / "controlnet")), CPU)
+        load_pipeline(spec(base, controlnets=(ControlNetSpec(controlnet=str(net / "controlnet")),)), CPU)
 
 
 def test_a_base_without_a_controlnet_of_its_own_will_do(tiny_model, tmp_path):
@@ -187,7 +187,7 @@ def test_a_vae_of_choice_decodes_the_picture(tiny_model, tmp_path):
 def test_pipelines_of_one_base_share_its_modules_in_memory(tiny_model, nets, tmp_path):
     loader = Loader(CPU)
     first = loader.load(spec(tiny_model))
-    second = loader.load(spec(tiny_model, controlnet=str(nets[0]), scheduler="ddim"))
+    second = loader.load(spec(tiny_model, controlnets=(ControlNetSpec(controlnet=str(nets[0])),), scheduler="ddim"))
     third = loader.load(spec(tiny_model, guidance_scale=3.0))
     for name in ("unet", "vae", "text_encoder"):
         assert getattr(first._pipe, name) is getattr(second._pipe, name) is getattr(third._pipe, name)
