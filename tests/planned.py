@@ -29,6 +29,10 @@ SLICING = {
 }
 
 
+def by_stage(detect: int, generate: int) -> dict[Stage, int]:
+    return {Stage.DETECT: detect, Stage.GENERATE: generate}
+
+
 def plan_run(store: Store, ledger: Ledger, run_id: str, *, sources: int = 4) -> Plan:
     """A sealed run of `sources` sources with one item each, open in the ledger."""
     keys = RunKeys(run_id)
@@ -43,7 +47,7 @@ def plan_run(store: Store, ledger: Ledger, run_id: str, *, sources: int = 4) -> 
         header = ShardHeader(first=first, rows=len(numbers), needs=needs)
         store.put(keys.shard(Stage.GENERATE, shard), encode_shard(header, items))
     batches = -(-sources // 2)
-    plan = Plan(sources=sources, items=sources, refused_rows=0, detect_batches=batches, generate_batches=batches)
+    plan = Plan(rows=by_stage(sources, sources), batches=by_stage(batches, batches), refused_rows=0)
     store.put(keys.sealed, encode(plan))
     open_in_ledger(ledger, run_id, plan)
     return plan
@@ -60,7 +64,7 @@ def write_records(store: Store, run_id: str, stage: Stage, batches: Iterable[int
     for batch in batches:
         done = [SourceResult(source=number, name="", outcome=Outcome.DONE) for number in (2 * batch, 2 * batch + 1)]
         record = BatchRecord(
-            run_id=run_id, stage=stage, batch=batch, attempt=1, worker="w", finished_at="", made_with={}, sources=done
+            run_id=run_id, stage=stage, batch=batch, attempt=1, worker="w", finished_at="", made_with={}, results=done
         )
         store.put(RunKeys(run_id).record(stage, batch), encode(record))
 

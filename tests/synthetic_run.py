@@ -34,6 +34,7 @@ from posemill.errors import NotFound
 from posemill.pictures.hashes import perceptual_hash
 from posemill.pictures.poses import Person, Pose, to_openpose_json
 from posemill.storage.store import ObjectInfo
+from tests.planned import by_stage
 
 RUN_ID = "synthetic"
 VARIANTS = 64  # different images, control images and poses
@@ -107,8 +108,11 @@ class SyntheticStore:
         if key != self._keys.sealed:
             return self._detect_shard(_number(key))
         sources = -(-self.items // ITEMS_A_SOURCE)
-        plan = Plan(sources=sources, items=self.items, refused_rows=0, detect_batches=-(-sources // BATCH),
-                    generate_batches=-(-self.items // BATCH))  # fmt: skip
+        plan = Plan(
+            rows=by_stage(sources, self.items),
+            batches=by_stage(-(-sources // BATCH), -(-self.items // BATCH)),
+            refused_rows=0,
+        )
         return encode(plan)
 
     def _image(self, key: str) -> bytes:
@@ -122,7 +126,7 @@ class SyntheticStore:
             return _detect_record(batch)
         numbers = range(batch * BATCH, min((batch + 1) * BATCH, self.items))
         items = [_item(number, self.image(number), hashed=self.hashes) for number in numbers]
-        return encode(_record_of(Stage.GENERATE, batch, items=items))
+        return encode(_record_of(Stage.GENERATE, batch, items))
 
     def _detect_shard(self, number: int) -> bytes:
         rows = [Source(name=source_name(n), identity=f"{n:064x}", key=f"sources/{n:02x}/{n % VARIANTS:012x}")
@@ -202,9 +206,7 @@ def hash_of(image: bytes) -> str:
 
 @lru_cache(maxsize=64)
 def _detect_record(batch: int) -> bytes:
-    return encode(
-        _record_of(Stage.DETECT, batch, sources=[_source(n) for n in range(batch * BATCH, (batch + 1) * BATCH)])
-    )
+    return encode(_record_of(Stage.DETECT, batch, [_source(n) for n in range(batch * BATCH, (batch + 1) * BATCH)]))
 
 
 def _source(number: int) -> SourceResult:
@@ -230,10 +232,10 @@ def _source(number: int) -> SourceResult:
     )
 
 
-def _record_of(stage: Stage, batch: int, **results: Any) -> BatchRecord:
+def _record_of(stage: Stage, batch: int, results: list[Any]) -> BatchRecord:
     made_with = {"device": "cpu", "dtype": "float32", "versions": {"torch": "2"}, "generate": {"safety_checker": True}}
     return BatchRecord(run_id=RUN_ID, stage=stage, batch=batch, attempt=1, worker="w:1",
-                       finished_at="2026-01-01T00:00:01+00:00", made_with=made_with, **results)  # fmt: skip
+                       finished_at="2026-01-01T00:00:01+00:00", made_with=made_with, results=results)  # fmt: skip
 
 
 @cache

@@ -1,6 +1,6 @@
 """What is written down: the run, its plan and the outcome of every batch. All JSON, all immutable."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
@@ -103,20 +103,20 @@ class SkippedFiles(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Totals of a finished plan. Written last: a run without it is still being submitted."""
 
-    sources: int
-    items: int
+    rows: dict[Stage, int]
+    batches: dict[Stage, int]
     refused_rows: int
-    detect_batches: int
-    generate_batches: int
     skipped: tuple[SkippedFiles, ...] = ()  # of the sources' folder or prefix
     repeated_rows: int = 0  # that bring nothing new: each of their items is planned already
     repeated_items: int = 0  # wanted again, within a row or by a later one, and planned once
 
-    def batches(self, stage: Stage) -> int:
-        return self.detect_batches if stage is Stage.DETECT else self.generate_batches
+    @property
+    def sources(self) -> int:
+        return self.rows[Stage.DETECT]
 
-    def rows(self, stage: Stage) -> int:
-        return self.sources if stage is Stage.DETECT else self.items
+    @property
+    def items(self) -> int:
+        return self.rows[Stage.GENERATE]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -146,7 +146,7 @@ class ShardHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     first: int  # number of its first row in the whole plan
     rows: int
-    needs: list[list[int]]  # for each batch of a generate shard, the detect batches it must wait for
+    needs: list[list[int]]  # for each batch, those of the stage before that it waits for; none: it waits for nothing
 
 
 class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -176,7 +176,7 @@ class ControlResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     image: StoredObject | None = None  # None: there was nothing to draw
 
 
-class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="source"):
     """What became of a source in the detect stage."""
 
     source: int
@@ -192,6 +192,17 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     seconds: float = 0.0
 
     @property
+    def row(self) -> int | str:
+        """Which of the plan's rows it is about."""
+        return self.source
+
+    @property
+    def objects(self) -> list[StoredObject]:
+        """All that it names in storage."""
+        images = [control.image for control in self.controls]
+        return [stored for stored in (*images, self.pose) if stored]
+
+    @property
     def size(self) -> tuple[int, int]:
         """Width and height of its first control image, pixels; the picture's shape follows it."""
         return (self.controls[0].width, self.controls[0].height) if self.controls else (0, 0)
@@ -202,7 +213,7 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
         return "; ".join(control.detector for control in self.controls)
 
 
-class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="item"):
     """What became of an item in the generate stage."""
 
     id: str
@@ -225,6 +236,16 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seconds: float = 0.0  # of device time, its share of the call
     perceptual_hash: str = ""  # of the image, 16 hexadecimal digits; nothing where another worker's image stood already
 
+    @property
+    def row(self) -> int | str:
+        """Which of the plan's rows it is about."""
+        return self.id
+
+    @property
+    def objects(self) -> list[StoredObject]:
+        """All that it names in storage."""
+        return [self.image] if self.image else []
+
 
 class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a batch. Written last, on the condition that there is none: the first writer wins."""
@@ -236,12 +257,19 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     worker: str
     finished_at: str
     made_with: dict[str, Any]  # specification, device, dtype, library versions
-    sources: list[SourceResult] = []
-    items: list[ItemResult] = []
+    results: Sequence[SourceResult | ItemResult] = ()  # one for each of the batch's rows, in the plan's order
+
+    @property
+    def sources(self) -> list[SourceResult]:
+        return [result for result in self.results if isinstance(result, SourceResult)]
+
+    @property
+    def items(self) -> list[ItemResult]:
+        return [result for result in self.results if isinstance(result, ItemResult)]
 
     @property
     def counts(self) -> dict[Outcome, int]:
-        outcomes = [result.outcome for result in (self.sources or self.items)]
+        outcomes = [result.outcome for result in self.results]
         return {outcome: outcomes.count(outcome) for outcome in Outcome}
 
 

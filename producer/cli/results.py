@@ -1,6 +1,7 @@
 """Commands that prove a run and take its data set out."""
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -21,6 +22,7 @@ def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> No
         raise click.UsageError("name a RUN, or an export with --export DEST")
     import msgspec
 
+    from posemill.contract.stages import STAGES
     from posemill.storage.store import open_store
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json
@@ -32,10 +34,11 @@ def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> No
     else:
         for fault in proof.faults:
             click.echo(f"{fault.kind}: {fault.key}: {fault.message}")
-        sources, items = (", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n) or "none"
-                          for counts in (proof.sources, proof.items))  # fmt: skip
+        found = "; ".join(
+            f"{STAGES[stage].rows}: {_in_words(counts) or 'none'}" for stage, counts in proof.counts.items()
+        )
         verdict = "complete and unchanged" if proof.complete else f"{len(proof.faults)} faults"
-        click.echo(f"{run_id}: {verdict}; sources: {sources}; items: {items}; {proof.objects} objects looked at")
+        click.echo(f"{run_id}: {verdict}; {found}; {proof.objects} objects looked at")
     sys.exit(0 if proof.complete else 1)
 
 
@@ -57,12 +60,12 @@ def _check_export(dest: str, run_id: str | None, *, as_json: bool) -> int:
         for fault in proof.faults:
             click.echo(f"{fault.kind}: {fault.key}: {fault.message}")
         verdict = "complete and unchanged" if proof.complete else f"{len(proof.faults)} faults"
-        click.echo(f"{dest}: {verdict}; {_in_words(proof.samples)}; {proof.files} files read")
+        click.echo(f"{dest}: {verdict}; {_in_words(proof.samples) or 'no samples'}; {proof.files} files read")
     return 0 if proof.complete else 1
 
 
-def _in_words(samples: dict[str, int]) -> str:
-    return ", ".join(f"{number} {split}" for split, number in samples.items() if number) or "no samples"
+def _in_words(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
 
 
 @click.command()

@@ -55,14 +55,8 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | 
         kinds=kinds,
         rules=_rules(recipe, kinds),
         generate=generate,
-        slicing={
-            Stage.DETECT: slicing_for(recipe.detect.batch_size),
-            Stage.GENERATE: slicing_for(recipe.generate.batch_size),
-        },
-        queues={
-            Stage.DETECT: recipe.detect.queue or queue_name(Stage.DETECT),
-            Stage.GENERATE: recipe.generate.queue or queue_name(Stage.GENERATE),
-        },
+        slicing={stage: slicing_for(getattr(recipe, stage).batch_size) for stage in Stage},  # sections, named as stages
+        queues={stage: getattr(recipe, stage).queue or queue_name(stage) for stage in Stage},
         posemill_version=__version__,
         priority=recipe.priority,
         image_format=recipe.generate.image_format,

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import msgspec
 
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, batch_of
-from posemill.contract.records import BatchRecord, Item, Outcome, Plan, Run, Source, StoredObject, decode_rows
+from posemill.contract.records import BatchRecord, Outcome, Plan, Run, StoredObject, decode_rows
+from posemill.contract.stages import STAGES, planned_rows
 from posemill.errors import NotFound, UnreadableRecord
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_shard
 from posemill.storage.store import Store
@@ -27,8 +29,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What `check` found."""
 
     run_id: str
-    sources: dict[Outcome, int]
-    items: dict[Outcome, int]
+    counts: dict[Stage, dict[Outcome, int]]
     objects: int  # looked at
     faults: list[Fault]
 
@@ -48,8 +49,7 @@ def check(store: Store, run_id: str, *, deep: bool = False) -> Proof:
     faults += checker.stray_images()
     return Proof(
         run_id=run_id,
-        sources=checker.counts[Stage.DETECT],
-        items=checker.counts[Stage.GENERATE],
+        counts=checker.counts,
         objects=checker.objects,
         faults=faults,
     )
@@ -69,10 +69,10 @@ class _Checker:
     def stage_faults(self, stage: Stage) -> Iterator[Fault]:
         """Batch by batch: the record, its rows, their objects."""
         written = {batch_of(info.key) for info in self._store.list(self._keys.records(stage))}
-        yield from (self._stray_record(stage, batch) for batch in sorted(written) if batch >= self._plan.batches(stage))
+        yield from (self._stray_record(stage, batch) for batch in sorted(written) if batch >= self._plan.batches[stage])
         slicing = self._run.slicing[stage]
         with ThreadPoolExecutor(THREADS) as pool:
-            for first in range(0, self._plan.batches(stage), slicing.batches_a_shard):
+            for first in range(0, self._plan.batches[stage], slicing.batches_a_shard):
                 number = first // slicing.batches_a_shard
                 try:
                     _, shard = read_shard(self._store, self._run.id, stage, number)
@@ -80,7 +80,7 @@ class _Checker:
                     key = self._keys.shard(stage, number)
                     yield Fault(kind="unreadable_record", key=key, message=str(error))
                     continue
-                batches = range(first, min(first + slicing.batches_a_shard, self._plan.batches(stage)))
+                batches = range(first, min(first + slicing.batches_a_shard, self._plan.batches[stage]))
                 checks = pool.map(lambda batch: self._batch_faults(stage, batch, shard, batch in written), batches)  # noqa: B023
                 for faults in checks:
                     yield from faults
@@ -104,22 +104,19 @@ class _Checker:
         except (UnreadableRecord, NotFound) as error:
             return [Fault(kind="unreadable_record", key=key, message=str(error))]
         faults = []
-        if _rows_of(record) != planned:
+        if [result.row for result in record.results] != planned:
             faults.append(Fault(kind="wrong_record", key=key, message="its rows are not those of the plan"))
         for outcome, number in record.counts.items():
             self.counts[stage][outcome] += number
-        stored = list(_objects_of(record))
+        stored = [named for result in record.results for named in result.objects]
         self.objects += len(stored)
-        self._images |= {result.image.key for result in record.items if result.image}
+        self._images |= {named.key for named in stored if named.key.startswith(self._keys.images)}
         return faults + [fault for stored_object in stored if (fault := self._object_fault(stored_object))]
 
-    def _planned(self, stage: Stage, batch: int, shard: bytes) -> list[object]:
+    def _planned(self, stage: Stage, batch: int, shard: bytes) -> list[int | str]:
         slicing = self._run.slicing[stage]
-        rows = slicing.place(batch)[1]
-        if stage is Stage.GENERATE:
-            return [item.id for item in decode_rows(shard, Item, rows)]
-        first = batch * slicing.batch_size
-        return list(range(first, first + len(decode_rows(shard, Source, rows))))
+        rows: list[Any] = decode_rows(shard, STAGES[stage].row, slicing.place(batch)[1])
+        return planned_rows(batch * slicing.batch_size, rows)
 
     def _object_fault(self, recorded: StoredObject) -> Fault | None:
         if self._deep:
@@ -139,16 +136,3 @@ class _Checker:
         if sha256(content) != recorded.sha256:
             return Fault(kind="changed_object", key=recorded.key, message="its digest is not the recorded one")
         return None
-
-
-def _rows_of(record: BatchRecord) -> list[object]:
-    if record.stage is Stage.DETECT:
-        return [source.source for source in record.sources]
-    return [item.id for item in record.items]
-
-
-def _objects_of(record: BatchRecord) -> Iterator[StoredObject]:
-    for source in record.sources:
-        images = (control.image for control in source.controls)
-        yield from (stored for stored in (*images, source.pose) if stored)
-    yield from (item.image for item in record.items if item.image)

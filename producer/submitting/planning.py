@@ -199,15 +199,12 @@ class Planner:
 
     def plan(self) -> Plan:
         """The totals; meaningful once the last shard is cut."""
-        sources, items = self._cut[Stage.DETECT], self._cut[Stage.GENERATE]
         return Plan(
-            sources=sources,
-            items=items,
+            rows=dict(self._cut),
+            batches={stage: self._slicing[stage].batches(rows) for stage, rows in self._cut.items()},
             refused_rows=self.refused,
             repeated_rows=self.repeated_rows,
             repeated_items=self.repeated_items,
-            detect_batches=self._slicing[Stage.DETECT].batches(sources),
-            generate_batches=self._slicing[Stage.GENERATE].batches(items),
         )
 
     def _shard(self, stage: Stage, rows: list[Source] | list[Item], needs: list[list[int]]) -> Shard:

@@ -76,7 +76,7 @@ class SampleReader:
 
         `other` is shown every item that is not done, in its place among them.
         """
-        batches = self._written(poll_seconds) if watch else iter(range(self.plan.generate_batches))
+        batches = self._written(poll_seconds) if watch else iter(range(self.plan.batches[Stage.GENERATE]))
         for found in in_order(self._read, batches, threads=THREADS, ahead=0 if watch else AHEAD):
             if found is None:
                 self.missing_batches += 1
@@ -91,7 +91,7 @@ class SampleReader:
 
     def _written(self, poll_seconds: float) -> Iterator[int]:
         """Each batch's number, once it has a record."""
-        for batch in range(self.plan.generate_batches):
+        for batch in range(self.plan.batches[Stage.GENERATE]):
             while self._store.head(self._keys.record(Stage.GENERATE, batch)) is None and not self._cancelled():
                 time.sleep(poll_seconds)
             yield batch

@@ -34,8 +34,10 @@ class Elsewhere(SyntheticStore):
             worker=f"{HOST}:{record.batch}",
             attempt=3,
             finished_at=f"{CLOCK}T00:00:00+00:00",
-            items=[msgspec.structs.replace(item, seconds=item.seconds * 7, batch_size=1) for item in record.items],
-            sources=[msgspec.structs.replace(source, seconds=9.0) for source in record.sources],
+            results=[
+                *(msgspec.structs.replace(item, seconds=item.seconds * 7, batch_size=1) for item in record.items),
+                *(msgspec.structs.replace(source, seconds=9.0) for source in record.sources),
+            ],
         )
         return encode(changed)
 
