@@ -40,7 +40,7 @@ def main() -> int:
 def _consume(stage: Stage, queue: str | None) -> int:
     """Be one worker process."""
     try:
-        from workers.consuming import consume
+        from workers.worker_process import consume
 
         consume(stage, queue=queue, settings=load_settings())
     except ImportError as error:

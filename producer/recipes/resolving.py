@@ -16,7 +16,7 @@ from posemill.contract.keys import Stage, queue_name
 from posemill.contract.records import Rules, Run, slicing_for
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import BadInput, RecipeError
-from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_heeded
+from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_supported
 from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe
 from producer.recipes.revisions import pinned
 from producer.sources.rows import expanded
@@ -112,7 +112,7 @@ def _detect_specs(recipe: Recipe) -> tuple[tuple[DetectSpec, ...], tuple[str, ..
 def _detect_spec(wanted: DetectorSettings, detector: str, limit_pixels: int) -> DetectSpec:
     row = DETECTORS[detector]
     try:
-        require_heeded(detector, wanted.model_fields_set, wanted.weights)
+        require_supported(detector, wanted.model_fields_set, wanted.weights)
     except ValueError as error:
         raise RecipeError(f"detect: {error}") from error
     weights = wanted.weights or row.weights

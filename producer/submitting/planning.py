@@ -11,7 +11,7 @@ from posemill.contract.records import Item, Plan, RefusedRow, Run, ShardHeader, 
 from posemill.errors import RowError
 from producer.recipes.prompts import combinations, fillings, parse_template
 from producer.recipes.recipe import Recipe
-from producer.sources.intake import Taken
+from producer.sources.intake import PreparedRow
 from producer.sources.rows import Row, text_of
 from producer.submitting.recent import Recent
 
@@ -215,7 +215,7 @@ class Planner:
 
 
 def plan_rows(
-    planner: Planner, expander: Expander, rows: Iterable[Taken], refuse: Callable[[RefusedRow, RowError], None]
+    planner: Planner, expander: Expander, rows: Iterable[PreparedRow], refuse: Callable[[RefusedRow, RowError], None]
 ) -> Iterator[Shard]:
     """The plan's shards as rows fill them; `refuse` is told of each row that cannot be used."""
     for taken in rows:

@@ -27,12 +27,12 @@ from posemill.storage.store import Store
 from tests.chaos.tampering import tamper
 from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
-from workers.consuming import consume
 from workers.detecting.detect_work import DetectWork
 from workers.detecting.detectors import Detection, each_alone
 from workers.generating.calls import Call, Pictures
 from workers.generating.generate_work import GenerateWork
 from workers.images.content import Content
+from workers.worker_process import consume
 
 log = logging.getLogger("workers.device")  # of those whose INFO is shown
 

@@ -9,7 +9,7 @@ from posemill.contract.records import Run
 from producer.exports.counts.statistics import Statistics
 from producer.exports.samples.columns import Kind
 from producer.exports.samples.options import Form, Options
-from producer.exports.writing.shards import Manifest
+from producer.exports.writing.shards import ExportIndex
 from producer.sheets.pages import environment
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
@@ -19,18 +19,19 @@ MOST_PROMPTS = 20
 
 
 def render_card(
-    manifest: Manifest, run: Run, statistics: Statistics, kinds: dict[str, Kind], *, licence: str, sheet: bool
+    export_index: ExportIndex, run: Run, statistics: Statistics, kinds: dict[str, Kind], *, licence: str, sheet: bool
 ) -> str:
     """The whole README.md."""
+    header = hub_header(export_index, run, licence=licence)
     return environment().get_template("data_card.md.j2").render(
-        header=yaml.safe_dump(hub_header(manifest, run, licence=licence), sort_keys=False, allow_unicode=True).strip(),
-        manifest=manifest,
+        header=yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip(),
+        export_index=export_index,
         run=run,
         statistics=statistics,
-        total=sum(manifest.samples.values()),
+        total=sum(export_index.samples.values()),
         sheet=sheet,
         kinds=kinds,
-        flags=training_flags(manifest.options),
+        flags=training_flags(export_index.options),
         models=models(run),
         model_licence=model_licence(run),
         recipe=yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True).strip(),
@@ -38,9 +39,9 @@ def render_card(
     )  # fmt: skip
 
 
-def hub_header(manifest: Manifest, run: Run, *, licence: str) -> dict[str, Any]:
+def hub_header(export_index: ExportIndex, run: Run, *, licence: str) -> dict[str, Any]:
     """What the Hub and `datasets.load_dataset` read: licence, tags, size, and where each split's files lie."""
-    total = sum(manifest.samples.values())
+    total = sum(export_index.samples.values())
     own_licence = {"license_name": "see-below"} if licence == "other" else {}
     return {
         "license": licence,
@@ -53,8 +54,8 @@ def hub_header(manifest: Manifest, run: Run, *, licence: str) -> dict[str, Any]:
             {
                 "config_name": "default",
                 "data_files": [
-                    {"split": split, "path": split_pattern(manifest.options.form, split)}
-                    for split, samples in manifest.samples.items()
+                    {"split": split, "path": split_pattern(export_index.options.form, split)}
+                    for split, samples in export_index.samples.items()
                     if samples
                 ],
             }

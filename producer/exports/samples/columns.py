@@ -11,7 +11,7 @@ import msgspec
 
 from posemill.contract.records import Run
 from producer.exports.samples.options import Options
-from producer.exports.samples.pictures import Made
+from producer.exports.samples.pictures import PreparedSample
 from producer.exports.samples.published import PROVENANCE, published_json, published_name, published_run, sources_of
 from producer.exports.samples.reading import Sample
 from producer.exports.samples.settings import settings_of
@@ -142,7 +142,7 @@ class Columns:
         shown = {"source": published_name(row["source"], self._sources), "made_with": made_with}
         return {name: value for name, value in (row | shown).items() if name not in PROVENANCE}
 
-    def of_made(self, made: Made, row: dict[str, Any], near_duplicate_of: str) -> dict[str, Any]:
+    def of_made(self, made: PreparedSample, row: dict[str, Any], near_duplicate_of: str) -> dict[str, Any]:
         """Everything: the sample's row and what its pictures say, in the order of `kinds`."""
         row = row | {
             "openpose": made.pose.openpose if made.pose else "",

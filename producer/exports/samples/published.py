@@ -1,6 +1,6 @@
 """What an export tells others: no clock, no worker and no address of anything, unless provenance is asked for.
 
-So two runs of one recipe export the same bytes; `posemill.json` and `manifest.json` alone name the run.
+So two runs of one recipe export the same bytes; `posemill.json` and `index.json` alone name the run.
 """
 
 import re

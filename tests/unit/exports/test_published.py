@@ -17,7 +17,7 @@ from producer.exports.samples.published import PROVENANCE, published_name, publi
 from producer.exports.writing.destinations import FolderDestination
 from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, synthetic_run
 
-NAMES_THE_RUN = {"posemill.json", "manifest.json"}
+NAMES_THE_RUN = {"posemill.json", "index.json"}
 HOST, CLOCK, KEY = "secret-host", "2099-12-31", f"runs/{RUN_ID}/"
 
 

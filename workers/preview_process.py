@@ -1,4 +1,4 @@
-"""`python -m workers.preview FOLDER`: the control images of a few sources, made here, without Redis and storage."""
+"""`python -m workers.preview_process FOLDER`: a few sources' control images, made without Redis and storage."""
 
 import sys
 import time
