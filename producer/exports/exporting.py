@@ -64,7 +64,7 @@ class Exporter:
     def export(
         self, *, watch: bool = False, poll_seconds: float = POLL_SECONDS, onlooker: Onlooker | None = None
     ) -> ExportIndex:
-        """Write all shards and give the export_index, which `commit` writes.
+        """Write all shards and give the export index, which `commit` writes.
 
         `watch` waits for what the run has not made yet.
         """
