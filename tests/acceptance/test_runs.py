@@ -243,7 +243,7 @@ def test_a_row_may_bring_its_own_pose_among_photographs(
     handle = make(fleet, tiny_recipe | {"sources": str(tmp_path / "rows.jsonl")}, "mixed")
     found, drawn = sources(handle).values()
     assert (drawn.outcome, drawn.people) == (Outcome.DONE, 1)
-    assert handle.store.get(drawn.control.key) == handle.store.get(found.control.key)
+    assert handle.store.get(drawn.controls[0].image.key) == handle.store.get(found.controls[0].image.key)
 
 
 def test_a_ready_made_control_image_is_used_as_it_is(
