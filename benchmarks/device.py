@@ -25,12 +25,12 @@ from posemill.settings import Settings
 from posemill.storage.store import Store
 from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
-from workers.consuming import consume
 from workers.detecting.detect_work import DetectWork
 from workers.detecting.detectors import Detection, each_alone
 from workers.generating.calls import Call, Pictures
 from workers.generating.generate_work import GenerateWork
 from workers.images.content import Content
+from workers.worker_process import consume
 
 BATCH_SECONDS = float(os.environ.get("BENCH_BATCH_SECONDS", "1.0"))
 SIDE = int(os.environ.get("BENCH_SIDE", "512"))

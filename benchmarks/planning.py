@@ -135,7 +135,9 @@ def _fill_generate_window(ledger: Ledger, run_id: str) -> None:
     store = open_store(settings.store)
     plan = read_plan(store, run_id)
     counts = dict.fromkeys(Outcome, 0) | {Outcome.DONE: plan.sources}
-    ledger.restore(run_id, Stage.DETECT, b"\xff" * -(-plan.detect_batches // 8), counts, plan.detect_batches)
+    ledger.restore(
+        run_id, Stage.DETECT, b"\xff" * -(-plan.batches[Stage.DETECT] // 8), counts, plan.batches[Stage.DETECT]
+    )
     app = make_app(settings.redis_url.get_secret_value())
     Dispatcher(store, ledger, app, settings).tick()
     app.close()

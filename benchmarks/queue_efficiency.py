@@ -64,7 +64,7 @@ def _bare_loop(handle: RunHandle, settings: Settings) -> Any:
     run, store = handle.run, handle.store
     pipeline = load_pipeline(run.generate, choose_placement(settings))
     work = GenerateWork(store, Slices(store), settings, load_pipeline=lambda spec: pipeline)
-    batches = [work.load(run, number, None) for number in range(handle.plan.generate_batches)]
+    batches = [work.load(run, number, None) for number in range(handle.plan.batches[Stage.GENERATE])]
 
     def loop() -> None:
         for batch in batches:

@@ -61,7 +61,7 @@ def _rebuild(handle: RunHandle) -> None:
     assert snapshot, "the ledger does not know the run"
     for stage in Stage:
         found = snapshot.stages[stage]
-        assert (found.finished, found.batches_done) == (plan.rows(stage), plan.batches(stage)), f"{stage}: {found}"
+        assert (found.finished, found.batches_done) == (plan.rows[stage], plan.batches[stage]), f"{stage}: {found}"
 
 
 def _list_and_get(handle: RunHandle) -> int:
@@ -92,7 +92,7 @@ def _write_records(handle: RunHandle) -> int:
 
 def _write(store: Store, record: BatchRecord) -> None:
     keys = RunKeys(record.run_id)
-    if record.counts[Outcome.DONE] < len(record.sources or record.items):
+    if record.counts[Outcome.DONE] < len(record.results):
         store.put(keys.flag(record.stage, record.batch), b"")
     store.put_if_absent(keys.record(record.stage, record.batch), encode(record), content_type="application/json")
 
@@ -102,7 +102,7 @@ def _records(handle: RunHandle) -> Iterator[BatchRecord]:
     run, plan, keys = handle.run, handle.plan, RunKeys(handle.id)
     for stage, kind in ((Stage.DETECT, Source), (Stage.GENERATE, Item)):
         slicing = run.slicing[stage]
-        for batch in range(plan.batches(stage)):
+        for batch in range(plan.batches[stage]):
             shard, rows = slicing.place(batch)
             if rows.start == 0:
                 content = handle.store.get(keys.shard(stage, shard))
@@ -111,7 +111,7 @@ def _records(handle: RunHandle) -> Iterator[BatchRecord]:
             yield BatchRecord(
                 run_id=run.id, stage=stage, batch=batch, attempt=1, worker="bench:1",
                 finished_at="2026-01-01T00:00:00+00:00", made_with={"device": "none"},
-                **{"sources" if stage is Stage.DETECT else "items": results},
+                results=results,
             )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from posemill.contract.records import (
     encode,
     encode_shard,
 )
-from posemill.contract.specs import DetectSpec, GenerateSpec
+from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import StageProgress
 from posemill.storage.run_documents import submission_digest
@@ -28,6 +28,10 @@ SLICING = {
     Stage.DETECT: Slicing(batch_size=2, shard_size=4),
     Stage.GENERATE: Slicing(batch_size=2, shard_size=4),
 }
+
+
+def by_stage(detect: int, generate: int) -> dict[Stage, int]:
+    return {Stage.DETECT: detect, Stage.GENERATE: generate}
 
 
 def plan_run(store: Store, ledger: Ledger, run_id: str, *, sources: int = 4) -> Plan:
@@ -44,7 +48,7 @@ def plan_run(store: Store, ledger: Ledger, run_id: str, *, sources: int = 4) -> 
         header = ShardHeader(first=first, rows=len(numbers), needs=needs)
         store.put(keys.shard(Stage.GENERATE, shard), encode_shard(header, items))
     batches = -(-sources // 2)
-    plan = Plan(sources=sources, items=sources, refused_rows=0, detect_batches=batches, generate_batches=batches)
+    plan = Plan(rows=by_stage(sources, sources), batches=by_stage(batches, batches), refused_rows=0)
     store.put(keys.sealed, encode(plan))
     open_in_ledger(ledger, run_id, plan, submission_digest(store, run_id))
     return plan
@@ -61,7 +65,7 @@ def write_records(store: Store, run_id: str, stage: Stage, batches: Iterable[int
     for batch in batches:
         done = [SourceResult(source=number, name="", outcome=Outcome.DONE) for number in (2 * batch, 2 * batch + 1)]
         record = BatchRecord(
-            run_id=run_id, stage=stage, batch=batch, attempt=1, worker="w", finished_at="", made_with={}, sources=done
+            run_id=run_id, stage=stage, batch=batch, attempt=1, worker="w", finished_at="", made_with={}, results=done
         )
         store.put(RunKeys(run_id).record(stage, batch), encode(record))
 
@@ -73,9 +77,9 @@ def make_run(run_id: str) -> Run:
         created_at="2026-01-01T00:00:00+00:00",
         recipe={},
         recipe_digest="0",
-        detect=DetectSpec(detector="keypoints"),
+        detects=(DetectSpec(detector="keypoints"),),
         rules=Rules(),
-        generate=GenerateSpec(model="none", base="none", controlnet="none"),
+        generate=GenerateSpec(model="none", base="none", controlnets=(ControlNetSpec(controlnet="none"),)),
         slicing=SLICING,
         queues={stage: f"posemill.{stage}" for stage in Stage},
         posemill_version="test",

@@ -15,6 +15,7 @@ from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import (
     BatchRecord,
+    ControlResult,
     ItemResult,
     Outcome,
     Plan,
@@ -28,11 +29,12 @@ from posemill.contract.records import (
     encode,
     encode_shard,
 )
-from posemill.contract.specs import DetectSpec, GenerateSpec
+from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec
 from posemill.errors import NotFound
 from posemill.pictures.hashes import perceptual_hash
 from posemill.pictures.poses import Person, Pose, to_openpose_json
 from posemill.storage.store import ObjectInfo
+from tests.planned import by_stage
 
 RUN_ID = "synthetic"
 VARIANTS = 64  # different images, control images and poses
@@ -106,8 +108,11 @@ class SyntheticStore:
         if key != self._keys.sealed:
             return self._detect_shard(_number(key))
         sources = -(-self.items // ITEMS_A_SOURCE)
-        plan = Plan(sources=sources, items=self.items, refused_rows=0, detect_batches=-(-sources // BATCH),
-                    generate_batches=-(-self.items // BATCH))  # fmt: skip
+        plan = Plan(
+            rows=by_stage(sources, self.items),
+            batches=by_stage(-(-sources // BATCH), -(-self.items // BATCH)),
+            refused_rows=0,
+        )
         return encode(plan)
 
     def _image(self, key: str) -> bytes:
@@ -121,7 +126,7 @@ class SyntheticStore:
             return _detect_record(batch)
         numbers = range(batch * BATCH, min((batch + 1) * BATCH, self.items))
         items = [_item(number, self.image(number), hashed=self.hashes) for number in numbers]
-        return encode(_record_of(Stage.GENERATE, batch, items=items))
+        return encode(_record_of(Stage.GENERATE, batch, items))
 
     def _detect_shard(self, number: int) -> bytes:
         rows = [Source(name=source_name(n), identity=f"{n:064x}", key=f"sources/{n:02x}/{n % VARIANTS:012x}")
@@ -160,9 +165,13 @@ def synthetic_run() -> Run:
         created_at="2026-01-01T00:00:00+00:00",
         recipe={"prompts": ["a figure in {colour}"], "matrix": {"colour": ["red", "blue"]}, "sources": "photos/"},
         recipe_digest="0",
-        detect=DetectSpec(detector="openpose-thin"),
+        detects=(DetectSpec(detector="openpose-thin"),),
         rules=Rules(),
-        generate=GenerateSpec(model="embedded", base="embedded:embedded", controlnet="embedded:embedded/controlnet"),
+        generate=GenerateSpec(
+            model="embedded",
+            base="embedded:embedded",
+            controlnets=(ControlNetSpec(controlnet="embedded:embedded/controlnet"),),
+        ),
         slicing={stage: Slicing(batch_size=BATCH, shard_size=1000) for stage in Stage},
         queues={stage: f"posemill.{stage}" for stage in Stage},
         posemill_version="test",
@@ -178,7 +187,7 @@ def _item(number: int, image: bytes, *, hashed: bool) -> ItemResult:
         return ItemResult(outcome=Outcome.REJECTED, reason="unsafe", **common)
     return ItemResult(
         outcome=Outcome.DONE,
-        control=f"controls/{source % VARIANTS:02x}/{source % VARIANTS:032x}.png",
+        controls=[f"controls/{source % VARIANTS:02x}/{source % VARIANTS:032x}.png"],
         detector="openpose-thin, controlnet_aux 0.0.10",
         image=stored(RunKeys(RUN_ID).image(item_id(number)), image),
         perceptual_hash=hash_of(image) if hashed else "",
@@ -197,9 +206,7 @@ def hash_of(image: bytes) -> str:
 
 @lru_cache(maxsize=64)
 def _detect_record(batch: int) -> bytes:
-    return encode(
-        _record_of(Stage.DETECT, batch, sources=[_source(n) for n in range(batch * BATCH, (batch + 1) * BATCH)])
-    )
+    return encode(_record_of(Stage.DETECT, batch, [_source(n) for n in range(batch * BATCH, (batch + 1) * BATCH)]))
 
 
 def _source(number: int) -> SourceResult:
@@ -210,20 +217,25 @@ def _source(number: int) -> SourceResult:
         name=source_name(number),
         outcome=Outcome.DONE,
         source_sha256=f"{number:064x}",
-        width=2 * SIZE,
-        height=2 * SIZE,
         people=1 + number % 3,
         score=round(0.3 + number % 8 / 12, 4),
-        detector="openpose-thin, controlnet_aux 0.0.10",
-        control=stored(control, variant_control(variant)),
+        controls=[
+            ControlResult(
+                kind="openpose",
+                detector="openpose-thin, controlnet_aux 0.0.10",
+                width=2 * SIZE,
+                height=2 * SIZE,
+                image=stored(control, variant_control(variant)),
+            )
+        ],
         pose=stored(pose, variant_pose(variant)),
     )
 
 
-def _record_of(stage: Stage, batch: int, **results: Any) -> BatchRecord:
+def _record_of(stage: Stage, batch: int, results: list[Any]) -> BatchRecord:
     made_with = {"device": "cpu", "dtype": "float32", "versions": {"torch": "2"}, "generate": {"safety_checker": True}}
     return BatchRecord(run_id=RUN_ID, stage=stage, batch=batch, attempt=1, worker="w:1",
-                       finished_at="2026-01-01T00:00:01+00:00", made_with=made_with, **results)  # fmt: skip
+                       finished_at="2026-01-01T00:00:01+00:00", made_with=made_with, results=results)  # fmt: skip
 
 
 @cache

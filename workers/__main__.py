@@ -6,6 +6,7 @@ import os
 import sys
 
 from posemill.contract.keys import Stage
+from posemill.contract.stages import STAGES
 from posemill.exit_codes import ExitCode
 from posemill.last_words import last_words
 from posemill.logs import set_up_logging
@@ -22,7 +23,7 @@ def main() -> int:
     options = _parser().parse_args()
     set_up_logging()
     stage = Stage(options.stage)
-    if stage is Stage.DETECT or options.concurrency > 1:
+    if not STAGES[stage].on_gpu or options.concurrency > 1:
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads would starve the other processes
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # one process a core; more threads would only fight over it
     try:
@@ -42,7 +43,7 @@ def _consume(stage: Stage, queue: str | None) -> int:
     for sentence in in_sentences(unknown_variables(os.environ)):
         log.warning("%s", sentence)
     try:
-        from workers.consuming import consume
+        from workers.worker_process import consume
 
         consume(stage, queue=queue, settings=load_settings())
     except ImportError as error:

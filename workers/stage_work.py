@@ -14,12 +14,10 @@ from workers.models.model_folders import ModelFolders
 
 def make_stage_work(stage: Stage, store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
     """The stage's own part; only the libraries that it needs are imported."""
-    if stage is Stage.DETECT:
-        return _detect_work(store, slices, settings)
-    return _generate_work(store, slices, settings, ledger)
+    return MAKERS[stage](store, slices, settings, ledger)
 
 
-def _detect_work(store: Store, slices: Slices, settings: Settings) -> BatchWork[Any]:
+def _detect_work(store: Store, slices: Slices, settings: Settings, _: Ledger) -> BatchWork[Any]:
     from workers.detecting.detect_work import DetectWork
     from workers.detecting.detectors import Detector, load_detector
     from workers.models.placement import choose_device
@@ -43,3 +41,6 @@ def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Led
     fitting = FittingSizes(ledger, card=placement.card)
     free_bytes = loader.free_bytes if loader.shares else None
     return GenerateWork(store, slices, settings, load_pipeline=loader.load, fitting=fitting, free_bytes=free_bytes)
+
+
+MAKERS = {Stage.DETECT: _detect_work, Stage.GENERATE: _generate_work}

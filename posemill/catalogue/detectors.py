@@ -97,6 +97,6 @@ KINDS = tuple(dict.fromkeys(row.kind for row in DETECTORS.values() if row.kind))
 OWN_SETTINGS = tuple(dict.fromkeys(name for row in DETECTORS.values() for name in row.settings))
 
 
-def unheeded(detector: str, given: set[str]) -> list[str]:
+def unsupported(detector: str, given: set[str]) -> list[str]:
     """Settings among those given that belong to other detectors."""
     return sorted(given & set(OWN_SETTINGS) - set(DETECTORS[detector].settings))

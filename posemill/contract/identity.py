@@ -17,8 +17,16 @@ def sha256(content: bytes) -> str:
 
 
 def digest(*parts: Any) -> str:
-    """32 hexadecimal digits over the canonical JSON of the parts."""
-    return hashlib.sha256(_canonical.encode(parts)).hexdigest()[:32]
+    """32 hexadecimal digits over the canonical JSON of the parts; settings with their default value are left out."""
+    return hashlib.sha256(_canonical.encode([_given(part) for part in parts])).hexdigest()[:32]
+
+
+def _given(value: Any) -> Any:
+    """A specification as its settings that differ from their defaults: equal ones are equal texts, however made."""
+    if isinstance(value, msgspec.Struct):
+        fields = ((field, getattr(value, field.name)) for field in msgspec.structs.fields(value))
+        return {field.name: _given(found) for field, found in fields if found != field.default}
+    return [_given(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def control_digest(source_sha256: str, spec: DetectSpec) -> str:
@@ -26,13 +34,9 @@ def control_digest(source_sha256: str, spec: DetectSpec) -> str:
     return digest("control", DRAWING, source_sha256, spec)
 
 
-def picture_digest(detect: DetectSpec | None, generate: GenerateSpec, more_detect: Sequence[DetectSpec] = ()) -> str:
-    """The part of an item's identity that all items of a run share; `model` is only a name for people.
-
-    A run with one control has the digest that it had before there could be several.
-    """
-    detects = [detect, *more_detect] if more_detect else detect
-    return digest("picture", DRAWING, detects, msgspec.structs.replace(generate, model=""))
+def picture_digest(detects: Sequence[DetectSpec], generate: GenerateSpec) -> str:
+    """The part of an item's identity that all items of a run share; `model` is only a name for people."""
+    return digest("picture", DRAWING, list(detects), msgspec.structs.replace(generate, model=""))
 
 
 def item_digest(shared: str, source: str, prompt: str, negative_prompt: str, seed: int) -> str:

@@ -91,14 +91,14 @@ def source_key(sha256: str) -> str:
     return f"sources/{sha256[:2]}/{sha256}"
 
 
-def control_key(control: str) -> str:
+def control_key(control_digest: str) -> str:
     """The control image with that content digest; shared by all runs."""
-    return f"controls/{control[:2]}/{control}.png"
+    return f"controls/{control_digest[:2]}/{control_digest}.png"
 
 
-def pose_key(control: str) -> str:
+def pose_key(control_digest: str) -> str:
     """What is known of a control image: size, keypoints, why it cannot be used. Written after the image."""
-    return f"controls/{control[:2]}/{control}.json"
+    return f"controls/{control_digest[:2]}/{control_digest}.json"
 
 
 # Redis --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What is written down: the run, its plan and the outcome of every batch. All JSON, all immutable."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Any, Literal, TypeVar
 
@@ -76,7 +76,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     created_at: str  # ISO 8601, UTC
     recipe: dict[str, Any]  # as the user wrote it, overrides applied
     recipe_digest: str
-    detect: DetectSpec
+    detects: tuple[DetectSpec, ...]  # one for each control, in the order of the ControlNets
     rules: Rules
     generate: GenerateSpec
     slicing: dict[Stage, Slicing]
@@ -84,13 +84,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     posemill_version: str
     priority: Literal["low", "normal", "high"] = "normal"  # among the runs on one queue
     image_format: Literal["png", "webp"] = "png"  # both lossless
-    more_detect: tuple[DetectSpec, ...] = ()  # of the controls beyond the first
     kinds: tuple[str, ...] = ("openpose",)  # what each control is
 
     @property
-    def detects(self) -> tuple[DetectSpec, ...]:
-        """One specification for each control, in the order of the ControlNets."""
-        return (self.detect, *self.more_detect)
+    def limit_pixels(self) -> int:
+        """Of a source; the recipe gives it once for all controls."""
+        return self.detects[0].limit_pixels
 
 
 class SkippedFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,20 +103,20 @@ class SkippedFiles(msgspec.Struct, frozen=True, kw_only=True):
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
     """Totals of a finished plan. Written last: a run without it is still being submitted."""
 
-    sources: int
-    items: int
+    rows: dict[Stage, int]
+    batches: dict[Stage, int]
     refused_rows: int
-    detect_batches: int
-    generate_batches: int
     skipped: tuple[SkippedFiles, ...] = ()  # of the sources' folder or prefix
     repeated_rows: int = 0  # that bring nothing new: each of their items is planned already
     repeated_items: int = 0  # wanted again, within a row or by a later one, and planned once
 
-    def batches(self, stage: Stage) -> int:
-        return self.detect_batches if stage is Stage.DETECT else self.generate_batches
+    @property
+    def sources(self) -> int:
+        return self.rows[Stage.DETECT]
 
-    def rows(self, stage: Stage) -> int:
-        return self.sources if stage is Stage.DETECT else self.items
+    @property
+    def items(self) -> int:
+        return self.rows[Stage.GENERATE]
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -147,7 +146,7 @@ class ShardHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     first: int  # number of its first row in the whole plan
     rows: int
-    needs: list[list[int]]  # for each batch of a generate shard, the detect batches it must wait for
+    needs: list[list[int]]  # for each batch, those of the stage before that it waits for; none: it waits for nothing
 
 
 class RefusedRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,17 +166,17 @@ class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ControlResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One of several control images that were made of a source."""
+    """What became of one of a source's controls."""
 
     kind: str  # openpose, canny, depth, …
     detector: str  # its name, and the library's version that made it
     width: int = 0  # pixels
     height: int = 0
     reason: str = ""  # why it cannot be used; nothing when it can
-    control: StoredObject | None = None  # None: there was nothing to draw
+    image: StoredObject | None = None  # None: there was nothing to draw
 
 
-class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="source"):
     """What became of a source in the detect stage."""
 
     source: int
@@ -186,18 +185,35 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     reason: str = ""  # a stable code, e.g. no_person
     message: str = ""
     source_sha256: str = ""
-    width: int = 0  # of the control image, pixels
-    height: int = 0
     people: int = 0
     score: float = 0.0  # mean score of the people
-    detector: str = ""  # its name, and the library's version that drew the control image
-    control: StoredObject | None = None  # of several, the first
-    pose: StoredObject | None = None  # the JSON beside it, where it holds keypoints
+    controls: list[ControlResult] = []  # those that were looked for, in the run's order
+    pose: StoredObject | None = None  # the JSON of the control that holds keypoints
     seconds: float = 0.0
-    controls: list[ControlResult] = []  # all, where there are several
+
+    @property
+    def row(self) -> int | str:
+        """Which of the plan's rows it is about."""
+        return self.source
+
+    @property
+    def objects(self) -> list[StoredObject]:
+        """All that it names in storage."""
+        images = [control.image for control in self.controls]
+        return [stored for stored in (*images, self.pose) if stored]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of its first control image, pixels; the picture's shape follows it."""
+        return (self.controls[0].width, self.controls[0].height) if self.controls else (0, 0)
+
+    @property
+    def detector(self) -> str:
+        """Who made its control images."""
+        return "; ".join(control.detector for control in self.controls)
 
 
-class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="item"):
     """What became of an item in the generate stage."""
 
     id: str
@@ -210,9 +226,8 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     seed: int = 0
     source: int | None = None
     source_name: str = ""
-    control: str = ""  # key of the control image; of several, the first
-    controls: list[str] = []  # keys of all, where there are several
-    detector: str = ""  # that made it; nothing where the control image was ready-made
+    controls: list[str] = []  # keys of its control images, in the run's order
+    detector: str = ""  # that made them; nothing where the control image was ready-made
     columns: dict[str, str] = {}
     image: StoredObject | None = None
     width: int = 0
@@ -220,6 +235,16 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     batch_size: int = 0  # images in the pipeline call that made it
     seconds: float = 0.0  # of device time, its share of the call
     perceptual_hash: str = ""  # of the image, 16 hexadecimal digits; nothing where another worker's image stood already
+
+    @property
+    def row(self) -> int | str:
+        """Which of the plan's rows it is about."""
+        return self.id
+
+    @property
+    def objects(self) -> list[StoredObject]:
+        """All that it names in storage."""
+        return [self.image] if self.image else []
 
 
 class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -232,12 +257,19 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     worker: str
     finished_at: str
     made_with: dict[str, Any]  # specification, device, dtype, library versions
-    sources: list[SourceResult] = []
-    items: list[ItemResult] = []
+    results: Sequence[SourceResult | ItemResult] = ()  # one for each of the batch's rows, in the plan's order
+
+    @property
+    def sources(self) -> list[SourceResult]:
+        return [result for result in self.results if isinstance(result, SourceResult)]
+
+    @property
+    def items(self) -> list[ItemResult]:
+        return [result for result in self.results if isinstance(result, ItemResult)]
 
     @property
     def counts(self) -> dict[Outcome, int]:
-        outcomes = [result.outcome for result in (self.sources or self.items)]
+        outcomes = [result.outcome for result in self.results]
         return {outcome: outcomes.count(outcome) for outcome in Outcome}
 
 

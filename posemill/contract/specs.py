@@ -1,8 +1,7 @@
 """What a stage is asked to do: every setting that changes a control image or a picture, and nothing else.
 
-Settings that nobody gave are left out of digests, so a new one leaves old identities alone; a default must never
-change. (msgspec leaves out what *is* the default, not what equals it: `producer/recipes/resolving.py` passes a setting
-that came later only where it differs.)
+Digests leave out every setting that has its default value (identity.py), so a new setting leaves old identities alone;
+a default must never change.
 """
 
 import msgspec
@@ -30,7 +29,7 @@ class DetectSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ControlNetSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One ControlNet of a pipeline, and how strongly and how long it is heeded."""
+    """One ControlNet of a pipeline, and how strongly and how long it has a say."""
 
     controlnet: str  # hub id or local diffusers folder
     controlnet_revision: str | None = None  # commit or content digest
@@ -53,37 +52,20 @@ class GenerateSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
     model: str  # the name that the recipe used, for people
     base: str  # hub id, local diffusers folder or single .safetensors file
-    controlnet: str  # hub id or local diffusers folder
+    controlnets: tuple[ControlNetSpec, ...]  # in the order of the run's controls
     base_revision: str | None = None  # commit or content digest
-    controlnet_revision: str | None = None
     scheduler: str = "unipc"
     num_inference_steps: int = 20
     guidance_scale: float = 7.5
-    controlnet_conditioning_scale: float = 1.0
     width: int | None = None  # pixels; None: as the control image, scaled to `resolution`
     height: int | None = None
     resolution: int | None = None  # short side in pixels that the model was trained for; None: as the control
     safety_checker: bool = False
     long_prompts: str = "truncate"  # over CLIP's 77 tokens: truncate (and note it), or chunk
-    control_guidance_start: float = 0.0  # of the first ControlNet, as the three fields above
-    control_guidance_end: float = 1.0
-    more_controlnets: tuple[ControlNetSpec, ...] = ()  # beyond the first, in the order of the run's controls
     base_config: str | None = None  # of a single file: hub id or folder with its configurations and tokenizers
     vae: str | None = None  # hub id or local folder; None: the base's own
     vae_revision: str | None = None
     loras: tuple[LoraSpec, ...] = ()
-
-    @property
-    def controlnets(self) -> tuple[ControlNetSpec, ...]:
-        """All ControlNets, the first among them."""
-        first = ControlNetSpec(
-            controlnet=self.controlnet,
-            controlnet_revision=self.controlnet_revision,
-            controlnet_conditioning_scale=self.controlnet_conditioning_scale,
-            control_guidance_start=self.control_guidance_start,
-            control_guidance_end=self.control_guidance_end,
-        )
-        return (first, *self.more_controlnets)
 
     @property
     def models(self) -> tuple[str, ...]:

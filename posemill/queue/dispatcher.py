@@ -41,7 +41,7 @@ class PlanReader:
         self._store = store
         self._keep = keep
         self._runs: dict[str, Run] = {}
-        self._headers: dict[tuple[str, int], ShardHeader] = {}
+        self._headers: dict[tuple[str, Stage, int], ShardHeader] = {}
         self._submissions: dict[str, str] = {}
 
     def follow(self, run_id: str, submission: str) -> None:
@@ -60,14 +60,14 @@ class PlanReader:
             self._runs[run_id] = read_run(self._store, run_id)
         return self._runs[run_id]
 
-    def needs(self, run_id: str, batch: int) -> list[int]:
-        """Detect batches that a generate batch must wait for. Raises NotFound and UnreadableRecord."""
-        slicing = self.run(run_id).slicing[Stage.GENERATE]
+    def needs(self, run_id: str, stage: Stage, batch: int) -> list[int]:
+        """Batches of the stage before that this one must wait for. Raises NotFound and UnreadableRecord."""
+        slicing = self.run(run_id).slicing[stage]
         shard, position = divmod(batch, slicing.batches_a_shard)
-        if (run_id, shard) not in self._headers:
+        if (run_id, stage, shard) not in self._headers:
             _make_room(self._headers, self._keep)
-            self._headers[run_id, shard] = read_shard(self._store, run_id, Stage.GENERATE, shard)[0]
-        return self._headers[run_id, shard].needs[position]
+            self._headers[run_id, stage, shard] = read_shard(self._store, run_id, stage, shard)[0]
+        return self._headers[run_id, stage, shard].needs[position]
 
 
 def _make_room(kept: dict[Any, Any], keep: int) -> None:
@@ -183,10 +183,10 @@ class Dispatcher:
         return [(priority, found) for priority, found in ((Priority.AGAIN, again), (own, chosen + started)) if found]
 
     def _ready(self, window: Window, batches: list[int]) -> set[int]:
-        """Those of the batches that wait for no source; asked of Redis in one go."""
-        if window.stage is Stage.DETECT:
+        """Those of the batches that wait for nothing any more; asked of Redis in one go."""
+        if not window.waits:
             return set(batches)
-        return window.detected({batch: self._plan.needs(window.run_id, batch) for batch in batches})
+        return window.ready({batch: self._plan.needs(window.run_id, window.stage, batch) for batch in batches})
 
     def _elected(self) -> bool:
         client = self._ledger.redis

@@ -106,7 +106,7 @@ class Ledger:
             pipe.delete(*StageKeys(run_id, stage).all())
             if found.done:
                 pipe.set(StageKeys(run_id, stage).done, found.done)
-            values |= {f"{stage}.rows": plan.rows(stage), f"{stage}.batches": plan.batches(stage)}
+            values |= {f"{stage}.rows": plan.rows[stage], f"{stage}.batches": plan.batches[stage]}
             values |= {f"{stage}.batches_done": found.batches_done, f"{stage}.cursor": 0}
             values |= {f"{stage}.{outcome}": found.counts[outcome] for outcome in Outcome}
         pipe.hset(names.run_hash(run_id), mapping=values | {"changed": self._now()})
@@ -281,14 +281,14 @@ class Ledger:
     # pace and workers ---------------------------------------------------------------------------------------------
 
     def note_pace(self, run_id: str, finished: dict[Stage, int]) -> None:
-        sample = json.dumps([self._now(), finished[Stage.DETECT], finished[Stage.GENERATE]])
+        sample = json.dumps([self._now(), finished])
         pipe = self.redis.pipeline()
         pipe.rpush(names.pace_list(run_id), sample)
         pipe.ltrim(names.pace_list(run_id), -PACE_SAMPLES, -1)
         pipe.execute()
 
-    def pace(self, run_id: str) -> list[tuple[float, int, int]]:
-        """Samples (time in seconds, sources finished, items finished), oldest first."""
+    def pace(self, run_id: str) -> list[tuple[float, dict[str, int]]]:
+        """Samples (time in seconds, rows finished by stage), oldest first."""
         samples = cast(list[str], self.redis.lrange(names.pace_list(run_id), 0, -1))
         return [tuple(json.loads(sample)) for sample in samples]
 

@@ -30,13 +30,13 @@ def rebuild(store: Store, ledger: Ledger, run_id: str) -> None:
 
 def read_progress(store: Store, run: Run, plan: Plan, stage: Stage) -> StageProgress:
     keys, slicing = RunKeys(run.id), run.slicing[stage]
-    bitmap = bytearray(-(-plan.batches(stage) // 8))
+    bitmap = bytearray(-(-plan.batches[stage] // 8))
     batches_done = rows_done = 0
     for info in store.list(keys.records(stage)):
         batch = batch_of(info.key)
         bitmap[batch // 8] |= 0x80 >> batch % 8
         batches_done += 1
-        rows_done += slicing.rows_in(batch, plan.rows(stage))
+        rows_done += slicing.rows_in(batch, plan.rows[stage])
     counts = {Outcome.DONE: rows_done, Outcome.REJECTED: 0, Outcome.FAILED: 0}
     for record in flagged_records(store, run.id, stage, bitmap):
         for outcome in (Outcome.REJECTED, Outcome.FAILED):

@@ -10,6 +10,7 @@ import redis
 
 from posemill.contract import keys as names
 from posemill.contract.keys import Priority, Stage, StageKeys, queue_list
+from posemill.contract.stages import STAGES
 from posemill.queue.ledger import Ledger
 
 
@@ -24,7 +25,9 @@ class Window:
         self._ledger = ledger
         self._redis = ledger.redis
         self._keys = StageKeys(run_id, stage)
-        self._detected = StageKeys(run_id, Stage.DETECT).done
+        needs = STAGES[stage].needs
+        self.waits = needs is not None  # whether its batches wait for another stage's
+        self._needed = StageKeys(run_id, needs or stage).done
 
     def take_back(self, resend_seconds: float) -> int:
         """Put what was lost back in line; gives how many batches."""
@@ -77,12 +80,12 @@ class Window:
         pipe.zrem(self._keys.blocked, *batches)
         pipe.execute()
 
-    def detected(self, needs: dict[int, list[int]]) -> set[int]:
-        """Those of the generate batches whose detect batches are all done."""
+    def ready(self, needs: dict[int, list[int]]) -> set[int]:
+        """Those of the batches whose needed batches, of the stage before, are all done."""
         wanted = sorted({batch for needed in needs.values() for batch in needed})
         pipe = self._redis.pipeline(transaction=False)
         for batch in wanted:
-            pipe.getbit(self._detected, batch)
+            pipe.getbit(self._needed, batch)
         done = {batch for batch, bit in zip(wanted, pipe.execute(), strict=True) if bit}
         return {batch for batch, needed in needs.items() if done.issuperset(needed)}
 

@@ -9,6 +9,7 @@ import msgspec
 
 from posemill.contract.keys import Stage
 from posemill.contract.records import RunState
+from posemill.contract.stages import STAGES
 from producer.runs.handle import Status
 
 PIPE_WIDTH = 200  # characters a line where there is no terminal
@@ -54,8 +55,8 @@ def print_status(status: Status) -> None:
     rows = []
     for stage, counts in snapshot.stages.items():
         share = f"{100 * counts.finished / counts.rows:.1f} %" if counts.rows else "-"
-        what = "sources" if stage is Stage.DETECT else "items"
-        rows.append((stage, f"{counts.finished}/{counts.rows} {what}", share, counts.done, counts.rejected,
+        finished = f"{counts.finished}/{counts.rows} {STAGES[stage].rows}"
+        rows.append((stage, finished, share, counts.done, counts.rejected,
                      counts.failed, counts.leased, counts.sent, counts.waiting))  # fmt: skip
     columns = ["stage", "finished", "", "done", "rejected", "failed", "working", "queued", "waiting"]
     print_table("", columns, rows)
@@ -114,8 +115,7 @@ class ProgressBars:
 def _note(status: Status) -> str:
     if status.snapshot.state is RunState.PAUSED:
         return f"paused{': ' * bool(status.snapshot.reason)}{status.snapshot.reason}"
-    counts = status.snapshot.stages[Stage.GENERATE]
-    if counts.finished >= counts.rows:
+    if all(counts.finished >= counts.rows for counts in status.snapshot.stages.values()):
         return "done"
     if status.remaining_seconds is None:
         return "estimating the time"

@@ -1,6 +1,7 @@
 """Commands that prove a run and take its data set out."""
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -45,16 +46,16 @@ def check(run_id: str | None, deep: bool, dest: str | None, as_json: bool) -> No
 
 
 def _print_proof(proof: "Proof") -> None:
+    from posemill.contract.stages import STAGES
+
     for fault in proof.faults:
         click.echo(f"{fault.kind}: {fault.key}: {fault.message}")
     for failed in proof.failed:
         click.echo(f"failed: {failed.row} ({failed.name}): {failed.message}")
     if proof.failures > len(proof.failed):
         click.echo(f"{proof.failures - len(proof.failed)} more failed: posemill failures {proof.run_id}")
-    sources, items = (", ".join(f"{n} {outcome}" for outcome, n in counts.items() if n) or "none"
-                      for counts in (proof.sources, proof.items))  # fmt: skip
-    click.echo(f"{proof.run_id}: {proof.verdict}; sources: {sources}; items: {items}; "
-               f"{proof.objects} objects looked at")  # fmt: skip
+    found = "; ".join(f"{STAGES[stage].rows}: {_in_words(counts) or 'none'}" for stage, counts in proof.counts.items())
+    click.echo(f"{proof.run_id}: {proof.verdict}; {found}; {proof.objects} objects looked at")
 
 
 def _check_export(dest: str, run_id: str | None, *, as_json: bool) -> int:
@@ -75,12 +76,12 @@ def _check_export(dest: str, run_id: str | None, *, as_json: bool) -> int:
         for fault in proof.faults:
             click.echo(f"{fault.kind}: {fault.key}: {fault.message}")
         verdict = "complete and unchanged" if proof.complete else f"{len(proof.faults)} faults"
-        click.echo(f"{dest}: {verdict}; {_in_words(proof.samples)}; {proof.files} files read")
+        click.echo(f"{dest}: {verdict}; {_in_words(proof.samples) or 'no samples'}; {proof.files} files read")
     return 0 if proof.complete else 1
 
 
-def _in_words(samples: dict[str, int]) -> str:
-    return ", ".join(f"{number} {split}" for split, number in samples.items() if number) or "no samples"
+def _in_words(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in counts.items() if number)
 
 
 @click.command()

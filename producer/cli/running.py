@@ -172,7 +172,7 @@ def _rehearse(recipe: str, *, overrides: tuple[str, ...], strict: bool, as_json:
         print_json({**msgspec.to_builtins(found), "messages": found.messages})
         return code
     click.echo(
-        f"{found.sources} sources, {found.items} items, {found.detect_batches} + {found.generate_batches} batches, "
+        f"{found.sources} sources, {found.items} items, {' + '.join(map(str, found.batches.values()))} batches, "
         f"{found.messages} messages, {found.upload_bytes} bytes to upload; {found.refused_rows} rows refused"
     )
     rows = [(item.id, found.first_sources.get(item.source, "-") if item.source is not None else "-", item.seed,

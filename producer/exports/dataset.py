@@ -1,4 +1,4 @@
-"""A whole export: shards, data card, report and contact sheet, and the manifest that says it is finished."""
+"""A whole export: shards, data card, report and contact sheet, and the export index that says it is finished."""
 
 import tempfile
 from pathlib import Path
@@ -16,7 +16,7 @@ from producer.exports.report.sheet import Shown
 from producer.exports.samples.options import Options
 from producer.exports.samples.reading import POLL_SECONDS
 from producer.exports.writing.destinations import Destination, open_destination
-from producer.exports.writing.shards import Manifest
+from producer.exports.writing.shards import ExportIndex
 from producer.sheets.contact_sheet import control_word, write_contact_sheet
 
 LICENCE = "other"  # the Hub's word for what only the exporter can say
@@ -56,20 +56,22 @@ def export_run(
     destination = open_destination(str(address))
     options = options or Options()
     exporter, shown = Exporter(store, run_id, destination, options), Shown(options)
-    manifest = exporter.export(watch=watch, timeout_seconds=timeout_seconds, poll_seconds=poll_seconds, onlooker=shown)
+    export_index = exporter.export(
+        watch=watch, timeout_seconds=timeout_seconds, poll_seconds=poll_seconds, onlooker=shown
+    )
     run = exporter.reader.run
     pictures = _write_sheet(destination, store, run, shown, title or run.name, subtitle or _subtitle(run))
-    _write_pages(destination, exporter, manifest, pictures, licence)
-    exporter.commit(manifest)
-    samples = sum(manifest.samples.values())
+    _write_pages(destination, exporter, export_index, pictures, licence)
+    exporter.commit(export_index)
+    samples = sum(export_index.samples.values())
     return Exported(
         folder=destination.url,
         samples=samples,
-        skipped=manifest.planned_items - samples,
-        refused=manifest.refused,
-        near_duplicates=manifest.near_duplicates,
-        complete=manifest.complete,
-        failed=sum(n for outcome, n in manifest.outcomes.items() if outcome.split()[0] == Outcome.FAILED)
+        skipped=export_index.planned_items - samples,
+        refused=export_index.refused,
+        near_duplicates=export_index.near_duplicates,
+        complete=export_index.complete,
+        failed=sum(n for outcome, n in export_index.outcomes.items() if outcome.split()[0] == Outcome.FAILED)
         + exporter.reader.plan.refused_rows,
         cancelled=exporter.reader.cancelled(),
     )
@@ -95,10 +97,12 @@ def _write_sheet(
 
 
 def _write_pages(
-    destination: Destination, exporter: Exporter, manifest: Manifest, pictures: Markup | None, licence: str
+    destination: Destination, exporter: Exporter, export_index: ExportIndex, pictures: Markup | None, licence: str
 ) -> None:
     run, statistics = exporter.shown_run, exporter.statistics
-    card = render_card(manifest, run, statistics, exporter.columns.kinds, licence=licence, sheet=pictures is not None)
+    card = render_card(
+        export_index, run, statistics, exporter.columns.kinds, licence=licence, sheet=pictures is not None
+    )
     destination.write("README.md", card.encode())
-    destination.write("overview.png", overview_png(statistics, manifest.outcomes))
-    destination.write("report.html", render_report(manifest, run, statistics, pictures).encode())
+    destination.write("overview.png", overview_png(statistics, export_index.outcomes))
+    destination.write("report.html", render_report(export_index, run, statistics, pictures).encode())

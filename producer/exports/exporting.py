@@ -1,4 +1,4 @@
-"""Exports a run: the stream of its samples cut into shards, each committed, and the manifest last.
+"""Exports a run: the stream of its samples cut into shards, each committed, and the export index last.
 
 The same run and options give the same bytes; so do two runs of one recipe, but for the run's name in two files.
 """
@@ -14,7 +14,7 @@ from producer.exports.samples.columns import Columns
 from producer.exports.samples.filters import parse_filter
 from producer.exports.samples.onlooker import Onlooker
 from producer.exports.samples.options import Form, Options
-from producer.exports.samples.pictures import Made, Maker
+from producer.exports.samples.pictures import Maker, PreparedSample
 from producer.exports.samples.published import published_run
 from producer.exports.samples.reading import POLL_SECONDS, Sample, SampleReader
 from producer.exports.samples.splits import SPLITS
@@ -23,13 +23,13 @@ from producer.exports.writing.destinations import Destination
 from producer.exports.writing.folder_shards import FOLDERS, FolderShard, split_files
 from producer.exports.writing.parquet_shards import ParquetShard
 from producer.exports.writing.shards import (
-    MANIFEST,
-    Index,
-    Manifest,
+    EXPORT_INDEX,
+    ExportIndex,
     Marker,
     Refused,
     SampleEntry,
     Shard,
+    ShardIndex,
     ShardWriter,
     encode_pretty,
     record_digest,
@@ -68,8 +68,8 @@ class Exporter:
         timeout_seconds: float | None = None,
         poll_seconds: float = POLL_SECONDS,
         onlooker: Onlooker | None = None,
-    ) -> Manifest:
-        """Write all shards and give the manifest, which `commit` writes.
+    ) -> ExportIndex:
+        """Write all shards and give the export index, which `commit` writes.
 
         `watch` waits for what the run has not made yet.
         """
@@ -99,11 +99,11 @@ class Exporter:
                 self._shard(split, waiting)
         self._commits.discard_others()
         self._write_split_files()
-        return self._manifest()
+        return self._export_index()
 
-    def commit(self, manifest: Manifest) -> None:
+    def commit(self, export_index: ExportIndex) -> None:
         """Say that the export is whole."""
-        self._destination.write(MANIFEST, encode_pretty(manifest))
+        self._destination.write(EXPORT_INDEX, encode_pretty(export_index))
 
     def _note_source(self, number: int) -> None:
         if number >= 0:
@@ -133,7 +133,7 @@ class Exporter:
 
     def _write_shard(
         self, split: str, number: int, planned: list[Planned], digests: list[str]
-    ) -> tuple[Index, Statistics]:
+    ) -> tuple[ShardIndex, Statistics]:
         writer, statistics = self._writer(split, number), Statistics()
         entries: list[SampleEntry] = []
         refused: list[Refused] = []
@@ -149,9 +149,9 @@ class Exporter:
             statistics.add(row, pose, control=made.control.name, image_bytes=len(made.image))
             entries.append(_entry(made, row, record_sha256))
         files = writer.close()
-        return Index(split=split, number=number, samples=entries, refused=refused, files=files), statistics
+        return ShardIndex(split=split, number=number, samples=entries, refused=refused, files=files), statistics
 
-    def _make(self, writer: ShardWriter, sample: Sample) -> Made | Refused:
+    def _make(self, writer: ShardWriter, sample: Sample) -> PreparedSample | Refused:
         try:
             made = self._maker.make(sample)
         except PermanentError as error:
@@ -179,9 +179,9 @@ class Exporter:
             if numbers:
                 split_files(self._destination, self._options.form, split, numbers)
 
-    def _manifest(self) -> Manifest:
+    def _export_index(self) -> ExportIndex:
         reader, shards = self.reader, self._shards
-        return Manifest(
+        return ExportIndex(
             run_id=reader.run.id,
             recipe_digest=reader.run.recipe_digest,
             options=self._options,
@@ -197,7 +197,7 @@ class Exporter:
         )
 
 
-def _entry(made: Made, row: dict[str, Any], record_sha256: str) -> SampleEntry:
+def _entry(made: PreparedSample, row: dict[str, Any], record_sha256: str) -> SampleEntry:
     return SampleEntry(
         item_id=made.sample.item.id,
         origin=made.sample.origin,

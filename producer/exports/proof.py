@@ -18,7 +18,7 @@ from producer.exports.samples.reading import SampleReader
 from producer.exports.samples.splits import SPLITS, split_of
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.folder_shards import FOLDERS, metadata_holds, metadata_name, prompts_file, split_rows
-from producer.exports.writing.shards import MANIFEST, Index, Manifest, SampleEntry, StoredFile, index_name
+from producer.exports.writing.shards import EXPORT_INDEX, ExportIndex, SampleEntry, ShardIndex, StoredFile, index_name
 from producer.runs.checking import Fault
 
 
@@ -42,56 +42,56 @@ def check_export(destination: Destination, store: Store | None = None, run_id: s
     Raises BadInput when there is no finished export, or it is another run's.
     """
     try:
-        manifest = msgspec.json.decode(destination.read(MANIFEST), type=Manifest)
+        export_index = msgspec.json.decode(destination.read(EXPORT_INDEX), type=ExportIndex)
     except (NotFound, msgspec.DecodeError) as error:
         raise BadInput(f"{destination.url} holds no finished export; run the same `posemill export` again") from error
-    if run_id and run_id != manifest.run_id:
-        raise BadInput(f"{destination.url} holds the export of run {manifest.run_id!r}")
-    checker = _Checker(destination, manifest)
+    if run_id and run_id != export_index.run_id:
+        raise BadInput(f"{destination.url} holds the export of run {export_index.run_id!r}")
+    checker = _Checker(destination, export_index)
     faults = [*checker.shard_faults(), *checker.split_faults(), *checker.stray_files()]
     if store is not None:
-        faults += checker.run_faults(SampleReader(store, manifest.run_id))
+        faults += checker.run_faults(SampleReader(store, export_index.run_id))
     return ExportProof(
         folder=destination.url,
-        run_id=manifest.run_id,
-        samples=manifest.samples,
+        run_id=export_index.run_id,
+        samples=export_index.samples,
         files=checker.files,
         faults=faults,
     )
 
 
 class _Checker:
-    def __init__(self, destination: Destination, manifest: Manifest) -> None:
+    def __init__(self, destination: Destination, export_index: ExportIndex) -> None:
         self._destination = destination
-        self._manifest = manifest
+        self._export_index = export_index
         self._items: set[str] = set()
         self._names: set[str] = set()  # of files that the export should have
         self.files = 0
 
     def shard_faults(self) -> Iterator[Fault]:
-        for shard in self._manifest.shards:
+        for shard in self._export_index.shards:
             name = index_name(shard.split, shard.number)
             try:
                 content = self._destination.read(name)
             except NotFound:
-                yield Fault(kind="missing_object", key=name, message="the manifest names this index, but it is gone")
+                yield Fault(kind="missing_object", key=name, message="the export index names it, but it is gone")
                 continue
             if sha256(content) != shard.index_sha256:
-                yield Fault(kind="changed_object", key=name, message="its digest is not the manifest's")
+                yield Fault(kind="changed_object", key=name, message="its digest is not the export index's")
                 continue
-            yield from self._index_faults(msgspec.json.decode(content, type=Index))
+            yield from self._index_faults(msgspec.json.decode(content, type=ShardIndex))
 
     def split_faults(self) -> Iterator[Fault]:
         """Files that hold the rows of a whole split, in the formats of loose files."""
-        if self._manifest.options.form not in FOLDERS:
+        if self._export_index.options.form not in FOLDERS:
             return
         for split in SPLITS:
-            numbers = [shard.number for shard in self._manifest.shards if shard.split == split and shard.samples]
+            numbers = [shard.number for shard in self._export_index.shards if shard.split == split and shard.samples]
             if not numbers:
                 continue
             try:
                 yield from self._metadata_faults(split, numbers)
-                if self._manifest.options.form is Form.FILL50K:
+                if self._export_index.options.form is Form.FILL50K:
                     yield from self._file_faults(prompts_file(self._destination, split, numbers), None)
             except (NotFound, msgspec.MsgspecError) as error:
                 yield Fault(kind="missing_object", key=metadata_name(split), message=f"cannot be compared: {error}")
@@ -115,15 +115,15 @@ class _Checker:
 
     def run_faults(self, reader: SampleReader) -> Iterator[Fault]:
         """The run's done items that pass the filter, against the samples."""
-        columns = Columns(reader.run, self._manifest.options)
-        passes = parse_filter(self._manifest.options.where, columns.filterable)
+        columns = Columns(reader.run, self._export_index.options)
+        passes = parse_filter(self._export_index.options.where, columns.filterable)
         wanted = {sample.item.id for sample in reader.samples() if passes(columns.of_sample(sample))}
         for item_id in sorted(wanted - self._items):
             yield Fault(kind="missing_sample", key=item_id, message="the run has made it, but it is not here")
         for item_id in sorted(self._items - wanted):
             yield Fault(kind="wrong_sample", key=item_id, message="the run has no such item done, or the filter is off")
 
-    def _index_faults(self, index: Index) -> Iterator[Fault]:
+    def _index_faults(self, index: ShardIndex) -> Iterator[Fault]:
         for refused in index.refused:
             yield Fault(kind="refused_sample", key=refused.item_id, message=refused.message)
         with tempfile.TemporaryDirectory(prefix="posemill-check-") as folder:
@@ -150,9 +150,9 @@ class _Checker:
                 if hashlib.file_digest(content, "sha256").hexdigest() != file.sha256:
                     yield Fault(kind="changed_object", key=file.name, message="its digest is not the recorded one")
 
-    def _sample_faults(self, index: Index, local: Path) -> Iterator[Fault]:
+    def _sample_faults(self, index: ShardIndex, local: Path) -> Iterator[Fault]:
         """The samples in the shard's last file, against the index."""
-        found = list(read_samples(self._manifest.options, local, index.files))
+        found = list(read_samples(self._export_index.options, local, index.files))
         ids = [sample.item_id for sample in found]
         if ids != [entry.item_id for entry in index.samples]:
             key = index.files[-1].name
@@ -164,8 +164,8 @@ class _Checker:
             elif (sample.image_sha256, sample.control_sha256) != (entry.image_sha256, entry.control_sha256):
                 yield Fault(kind="changed_object", key=sample.item_id, message="its pictures are not the recorded ones")
 
-    def _entry_faults(self, index: Index, entry: SampleEntry) -> Iterator[Fault]:
-        options = self._manifest.options
+    def _entry_faults(self, index: ShardIndex, entry: SampleEntry) -> Iterator[Fault]:
+        options = self._export_index.options
         if entry.item_id in self._items:
             yield Fault(kind="double_sample", key=entry.item_id, message="it is in the export twice")
         self._items.add(entry.item_id)

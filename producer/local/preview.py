@@ -80,14 +80,14 @@ def _clear(destination: Path) -> None:
     (destination / OURS).write_text("{}\n")
 
 
-class _Taken(msgspec.Struct, frozen=True, kw_only=True):
+class _PreviewSource(msgspec.Struct, frozen=True, kw_only=True):
     """A row's source, whose content is a file of the folder; an empty one where there is an error."""
 
     source: Source
     error: PosemillError | None = None
 
 
-def _taken(number: int, row: Row, folder: Path, store: Store | None, settings: Settings) -> _Taken:
+def _taken(number: int, row: Row, folder: Path, store: Store | None, settings: Settings) -> _PreviewSource:
     candidate = row.source or Candidate(name=row.place)
     suffix = Path(candidate.name).suffix.lower()
     key = f"{number:04d}-source{suffix if suffix in PICTURES else ''}"
@@ -97,7 +97,7 @@ def _taken(number: int, row: Row, folder: Path, store: Store | None, settings: S
     if error is None:
         content, error = _content(candidate, store, settings)
     (folder / key).write_bytes(content)
-    return _Taken(source=source, error=error)
+    return _PreviewSource(source=source, error=error)
 
 
 def _content(candidate: Candidate, store: Store | None, settings: Settings) -> tuple[bytes, PosemillError | None]:
@@ -115,11 +115,11 @@ def _content(candidate: Candidate, store: Store | None, settings: Settings) -> t
         return b"", error
 
 
-def _made(run: Run, taken: list[_Taken], folder: Path) -> list[PreviewControl]:
+def _made(run: Run, taken: list[_PreviewSource], folder: Path) -> list[PreviewControl]:
     """What the workers' process makes of the sources."""
     (folder / RUN).write_bytes(encode(run))
     (folder / SOURCES).write_bytes(msgspec.json.Encoder().encode_lines([one.source for one in taken]))
-    command = module_command("workers.preview", str(folder.resolve()))
+    command = module_command("workers.preview_process", str(folder.resolve()))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         why = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
@@ -132,7 +132,7 @@ def _with_reason(control: PreviewControl, error: PosemillError | None) -> Previe
     return msgspec.structs.replace(control, reason=error.code, message=str(error)) if error else control
 
 
-def _draw(folder: Path, taken: list[_Taken], controls: list[PreviewControl], *, title: str) -> Path:
+def _draw(folder: Path, taken: list[_PreviewSource], controls: list[PreviewControl], *, title: str) -> Path:
     """A row for each source: itself, then its control images, or why there is none."""
     Image.new("RGB", (256, 256), "#e4e1db").save(folder / NOTHING)
     rows = []
@@ -147,7 +147,7 @@ def _draw(folder: Path, taken: list[_Taken], controls: list[PreviewControl], *, 
     return path
 
 
-def _source_cell(folder: Path, taken: _Taken) -> Cell:
+def _source_cell(folder: Path, taken: _PreviewSource) -> Cell:
     """The source; a grey cell with the reason for one that is no picture."""
     source, error = taken.source, taken.error
     if source.pose is not None:

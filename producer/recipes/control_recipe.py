@@ -5,7 +5,7 @@ from typing import Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from posemill.catalogue.detectors import DETECTORS, KINDS, unheeded
+from posemill.catalogue.detectors import DETECTORS, KINDS, unsupported
 
 QUEUE = r"^[A-Za-z0-9._-]{1,100}$"
 
@@ -55,7 +55,7 @@ class DetectorSettings(Part):
     @model_validator(mode="after")
     def _fits_detector(self) -> Self:
         if self.detector is not None:
-            require_heeded(self.detector, self.model_fields_set, self.weights)
+            require_supported(self.detector, self.model_fields_set, self.weights)
         if self.detector == "openpose-thin" and (self.include_hand or self.include_face):
             raise ValueError("openpose-thin finds bodies only; use openpose for hands and faces")
         return self
@@ -93,16 +93,16 @@ class ControlRecipe(DetectorSettings):
         if DETECTORS[self.detector or self.kind].kind not in ("", self.kind):
             raise ValueError(f"detector {self.detector} does not make control images of kind {self.kind}")
         if self.detector is None:
-            require_heeded(self.kind, self.model_fields_set, self.weights)
+            require_supported(self.kind, self.model_fields_set, self.weights)
         return self
 
 
-def require_heeded(detector: str, given: set[str], weights: str | None) -> None:
+def require_supported(detector: str, given: set[str], weights: str | None) -> None:
     """Raises ValueError for a setting that the detector would not look at."""
     if weights and not DETECTORS[detector].takes_weights:
         raise ValueError(f"{detector} takes no weights")
-    if strangers := unheeded(detector, given):
-        raise ValueError(f"{detector} has no {', '.join(strangers)}")
+    if foreign := unsupported(detector, given):
+        raise ValueError(f"{detector} has no {', '.join(foreign)}")
 
 
 def require_steps(start: float, end: float) -> None:

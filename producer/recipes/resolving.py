@@ -7,8 +7,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-import msgspec
-
 from posemill import __version__
 from posemill.catalogue.detectors import DETECTORS, DetectorRow
 from posemill.catalogue.models import EMBEDDED, MODELS, SD15_CONTROLNETS, NamedModel, SchedulerName
@@ -18,14 +16,12 @@ from posemill.contract.keys import Stage, queue_name
 from posemill.contract.records import Rules, Run, slicing_for
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import BadInput, RecipeError
-from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_heeded
+from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_supported
 from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe
 from producer.recipes.revisions import pinned
 from producer.sources.rows import expanded
 
-LATER_DETECT_SETTINGS = ("low_threshold", "high_threshold", "bg_th", "safe", "thr_v", "thr_d")
 MODEL_KEYS = frozenset(("base", "base_config", "controlnet", "vae", "lora", "weights"))  # hub ids, folders or files
-GUIDANCE_RANGE = ("control_guidance_start", "control_guidance_end")
 CARD_STEPS, CARD_GUIDANCE = 20, 7.5  # for models that are in no table, as in the model card's example
 
 
@@ -55,19 +51,12 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | 
         created_at=datetime.now(UTC).isoformat(timespec="microseconds"),
         recipe=values,
         recipe_digest=digest(recipe.model_dump(mode="json", exclude_defaults=True)),
-        detect=detects[0],
-        more_detect=detects[1:],
+        detects=detects,
         kinds=kinds,
         rules=_rules(recipe, kinds),
         generate=generate,
-        slicing={
-            Stage.DETECT: slicing_for(recipe.detect.batch_size),
-            Stage.GENERATE: slicing_for(recipe.generate.batch_size),
-        },
-        queues={
-            Stage.DETECT: recipe.detect.queue or queue_name(Stage.DETECT),
-            Stage.GENERATE: recipe.generate.queue or queue_name(Stage.GENERATE),
-        },
+        slicing={stage: slicing_for(getattr(recipe, stage).batch_size) for stage in Stage},  # sections, named as stages
+        queues={stage: getattr(recipe, stage).queue or queue_name(stage) for stage in Stage},
         posemill_version=__version__,
         priority=recipe.priority,
         image_format=recipe.generate.image_format,
@@ -123,7 +112,7 @@ def _detect_specs(recipe: Recipe) -> tuple[tuple[DetectSpec, ...], tuple[str, ..
 def _detect_spec(wanted: DetectorSettings, detector: str, limit_pixels: int) -> DetectSpec:
     row = DETECTORS[detector]
     try:
-        require_heeded(detector, wanted.model_fields_set, wanted.weights)
+        require_supported(detector, wanted.model_fields_set, wanted.weights)
     except ValueError as error:
         raise RecipeError(f"detect: {error}") from error
     weights = wanted.weights or row.weights
@@ -138,19 +127,18 @@ def _detect_spec(wanted: DetectorSettings, detector: str, limit_pixels: int) -> 
         min_score=wanted.min_score,
         limit_pixels=limit_pixels,
         exact=wanted.exact,
-        **_differing(wanted, DetectSpec, LATER_DETECT_SETTINGS),
+        low_threshold=wanted.low_threshold,
+        high_threshold=wanted.high_threshold,
+        bg_th=wanted.bg_th,
+        safe=wanted.safe,
+        thr_v=wanted.thr_v,
+        thr_d=wanted.thr_d,
     )
 
 
 def _switch(wanted: DetectorSettings, row: DetectorRow, name: str) -> bool:
     """As the recipe says; as is usual with the detector where it says nothing."""
     return bool(getattr(wanted, name)) if name in wanted.model_fields_set else name in row.on
-
-
-def _differing(wanted: object, spec: type[msgspec.Struct], names: tuple[str, ...]) -> dict[str, Any]:
-    """Settings that are not the spec's default: the others must stay out of digests, where they never were."""
-    defaults = {field.name: field.default for field in msgspec.structs.fields(spec)}
-    return {name: getattr(wanted, name) for name in names if getattr(wanted, name) != defaults[name]}
 
 
 def _detector_revision(detector: str, weights: str | None, revision: str | None) -> str | None:
@@ -164,27 +152,22 @@ def generate_spec(recipe: Recipe) -> GenerateSpec:
     wanted = recipe.generate
     named = MODELS.get(wanted.model or "")
     base = wanted.base or (named.base if named else "")
-    first, more = _controlnets(recipe, named)
     steps = named.num_inference_steps if named else CARD_STEPS
     guidance = named.guidance_scale if named else CARD_GUIDANCE
     scheduler = named.scheduler if named else SchedulerName.UNIPC
     return GenerateSpec(
         model=wanted.model or base,
         base=base,
-        controlnet=first.controlnet,
+        controlnets=_controlnets(recipe, named),
         base_revision=pinned(base, wanted.base_revision),
-        controlnet_revision=first.controlnet_revision,
         scheduler=str(wanted.scheduler or scheduler),
         num_inference_steps=wanted.num_inference_steps or steps,
         guidance_scale=guidance if wanted.guidance_scale is None else wanted.guidance_scale,
-        controlnet_conditioning_scale=first.controlnet_conditioning_scale,
         width=wanted.width,
         height=wanted.height,
         resolution=wanted.resolution or (named.resolution if named else None),
         safety_checker=wanted.safety_checker,
         long_prompts=wanted.long_prompts,
-        more_controlnets=more,
-        **_differing(first, GenerateSpec, GUIDANCE_RANGE),
         base_config=wanted.base_config,
         vae=wanted.vae,
         vae_revision=pinned(wanted.vae, wanted.vae_revision) if wanted.vae else None,
@@ -197,7 +180,7 @@ def _lora(wanted: LoraRecipe) -> LoraSpec:
         lora=wanted.lora,
         revision=pinned(wanted.lora, wanted.revision),
         file=wanted.file,
-        **_differing(wanted, LoraSpec, ("weight",)),
+        weight=wanted.weight,
     )
 
 
@@ -211,11 +194,11 @@ def require_pairing(spec: GenerateSpec) -> None:
             raise RecipeError(f"generate: {net.controlnet} cannot be used with {spec.base}: {trouble}")
 
 
-def _controlnets(recipe: Recipe, named: NamedModel | None) -> tuple[ControlNetSpec, tuple[ControlNetSpec, ...]]:
-    """The first ControlNet and the others. Raises RecipeError when one is neither given nor in the table."""
+def _controlnets(recipe: Recipe, named: NamedModel | None) -> tuple[ControlNetSpec, ...]:
+    """One ControlNet for each control. Raises RecipeError when one is neither given nor in the table."""
     if not recipe.controls:
         model = recipe.generate.controlnet or (named.controlnet if named else "")
-        return _controlnet(recipe.generate, model), ()
+        return (_controlnet(recipe.generate, model),)
     known = named.controlnets if named else SD15_CONTROLNETS
     found = []
     for control in recipe.controls:
@@ -225,7 +208,7 @@ def _controlnets(recipe: Recipe, named: NamedModel | None) -> tuple[ControlNetSp
                 f"controls: model {recipe.generate.model!r} has no ControlNet for {control.kind}; give its controlnet"
             )
         found.append(_controlnet(control, model))
-    return found[0], tuple(found[1:])
+    return tuple(found)
 
 
 def _controlnet(wanted: ControlRecipe | GenerateRecipe, model: str) -> ControlNetSpec:
@@ -233,5 +216,6 @@ def _controlnet(wanted: ControlRecipe | GenerateRecipe, model: str) -> ControlNe
         controlnet=model,
         controlnet_revision=pinned(model, wanted.controlnet_revision),
         controlnet_conditioning_scale=wanted.controlnet_conditioning_scale,
-        **_differing(wanted, ControlNetSpec, GUIDANCE_RANGE),
+        control_guidance_start=wanted.control_guidance_start,
+        control_guidance_end=wanted.control_guidance_end,
     )

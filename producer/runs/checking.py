@@ -3,12 +3,14 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from typing import Any
 
 import msgspec
 
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, batch_of
-from posemill.contract.records import BatchRecord, Item, Outcome, Plan, Run, Source, StoredObject, decode_rows
+from posemill.contract.records import BatchRecord, Outcome, Plan, Run, StoredObject, decode_rows
+from posemill.contract.stages import STAGES, planned_rows
 from posemill.errors import NotFound, UnreadableRecord
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_shard
 from posemill.storage.store import Store
@@ -37,8 +39,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What `check` found."""
 
     run_id: str
-    sources: dict[Outcome, int]
-    items: dict[Outcome, int]
+    counts: dict[Stage, dict[Outcome, int]]
     objects: int  # looked at
     faults: list[Fault]
     failed: list[FailedRow]  # the first ones
@@ -51,7 +52,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failures(self) -> int:
         """Sources and items that failed."""
-        return self.sources[Outcome.FAILED] + self.items[Outcome.FAILED]
+        return sum(counts[Outcome.FAILED] for counts in self.counts.values())
 
     @property
     def verdict(self) -> str:
@@ -74,8 +75,7 @@ def check(store: Store, run_id: str, *, deep: bool = False) -> Proof:
     faults += checker.stray_images()
     return Proof(
         run_id=run_id,
-        sources=checker.counts[Stage.DETECT],
-        items=checker.counts[Stage.GENERATE],
+        counts=checker.counts,
         objects=checker.objects,
         faults=faults,
         failed=checker.failed,
@@ -104,10 +104,10 @@ class _Checker:
     def stage_faults(self, stage: Stage) -> Iterator[Fault]:
         """Batch by batch: the record, its rows, their objects."""
         written = {batch_of(info.key) for info in self._store.list(self._keys.records(stage))}
-        yield from (self._stray_record(stage, batch) for batch in sorted(written) if batch >= self._plan.batches(stage))
+        yield from (self._stray_record(stage, batch) for batch in sorted(written) if batch >= self._plan.batches[stage])
         slicing = self._run.slicing[stage]
         with ThreadPoolExecutor(THREADS) as pool:
-            for first in range(0, self._plan.batches(stage), slicing.batches_a_shard):
+            for first in range(0, self._plan.batches[stage], slicing.batches_a_shard):
                 number = first // slicing.batches_a_shard
                 try:
                     _, shard = read_shard(self._store, self._run.id, stage, number)
@@ -115,7 +115,7 @@ class _Checker:
                     key = self._keys.shard(stage, number)
                     yield Fault(kind="unreadable_record", key=key, message=str(error))
                     continue
-                batches = range(first, min(first + slicing.batches_a_shard, self._plan.batches(stage)))
+                batches = range(first, min(first + slicing.batches_a_shard, self._plan.batches[stage]))
                 checks = pool.map(lambda batch: self._checked(stage, batch, shard, batch in written), batches)  # noqa: B023
                 for checked in checks:
                     yield from checked.faults
@@ -134,8 +134,9 @@ class _Checker:
     def _count(self, record: BatchRecord) -> None:
         for outcome, number in record.counts.items():
             self.counts[record.stage][outcome] += number
-        self.objects += len(list(_objects_of(record)))
-        self._images |= {result.image.key for result in record.items if result.image}
+        stored = _objects_of(record)
+        self.objects += len(stored)
+        self._images |= {named.key for named in stored if named.key.startswith(self._keys.images)}
         self.failed += list(islice(_failed_in(record), NAMED_FAILURES - len(self.failed)))
 
     def _checked(self, stage: Stage, batch: int, shard: bytes, written: bool) -> _Checked:
@@ -149,18 +150,15 @@ class _Checker:
         except (UnreadableRecord, NotFound) as error:
             return _Checked(faults=[Fault(kind="unreadable_record", key=key, message=str(error))])
         faults = []
-        if _rows_of(record) != planned:
+        if [result.row for result in record.results] != planned:
             faults.append(Fault(kind="wrong_record", key=key, message="its rows are not those of the plan"))
         faults += [fault for stored in _objects_of(record) if (fault := self._object_fault(stored))]
         return _Checked(faults=faults, record=record)
 
-    def _planned(self, stage: Stage, batch: int, shard: bytes) -> list[object]:
+    def _planned(self, stage: Stage, batch: int, shard: bytes) -> list[int | str]:
         slicing = self._run.slicing[stage]
-        rows = slicing.place(batch)[1]
-        if stage is Stage.GENERATE:
-            return [item.id for item in decode_rows(shard, Item, rows)]
-        first = batch * slicing.batch_size
-        return list(range(first, first + len(decode_rows(shard, Source, rows))))
+        rows: list[Any] = decode_rows(shard, STAGES[stage].row, slicing.place(batch)[1])
+        return planned_rows(batch * slicing.batch_size, rows)
 
     def _object_fault(self, recorded: StoredObject) -> Fault | None:
         if self._deep:
@@ -182,23 +180,13 @@ class _Checker:
         return None
 
 
-def _rows_of(record: BatchRecord) -> list[object]:
-    if record.stage is Stage.DETECT:
-        return [source.source for source in record.sources]
-    return [item.id for item in record.items]
-
-
 def _failed_in(record: BatchRecord) -> Iterator[FailedRow]:
-    for source in record.sources:
-        if source.outcome is Outcome.FAILED:
-            yield FailedRow(row=f"source {source.source}", name=source.name, message=source.message)
-    for item in record.items:
-        if item.outcome is Outcome.FAILED:
-            yield FailedRow(row=f"item {item.id}", name=item.source_name, message=item.message)
+    for result in record.results:
+        if result.outcome is Outcome.FAILED:
+            name = result.name if isinstance(result, SourceResult) else result.source_name
+            kind = "source" if isinstance(result, SourceResult) else "item"
+            yield FailedRow(row=f"{kind} {result.row}", name=name, message=result.message)
 
 
-def _objects_of(record: BatchRecord) -> Iterator[StoredObject]:
-    for source in record.sources:
-        several = (made.control for made in source.controls[1:])  # the first is `control`
-        yield from (stored for stored in (source.control, source.pose, *several) if stored)
-    yield from (item.image for item in record.items if item.image)
+def _objects_of(record: BatchRecord) -> list[StoredObject]:
+    return [stored for result in record.results for stored in result.objects]

@@ -19,6 +19,7 @@ from posemill.contract.records import (
     SourceResult,
     decode_lines,
 )
+from posemill.contract.stages import LAST_STAGE
 from posemill.errors import NotFound, NotOver, RunPaused, TransientError, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
 from posemill.queue.opening import open_pair
@@ -43,8 +44,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def failed(self) -> int:
-        """Items that failed and rows that were refused."""
-        return self.snapshot.stages[Stage.GENERATE].failed + self.snapshot.refused_rows
+        """Rows of the last stage that failed and rows that were refused."""
+        return self.snapshot.stages[LAST_STAGE].failed + self.snapshot.refused_rows
 
 
 class RunHandle:
@@ -150,13 +151,12 @@ class RunHandle:
         yield from flagged_records(self.store, self.id, stage, progress.done)
 
     def failures(self) -> Iterator[RefusedRow | SourceResult | ItemResult]:
-        """All that was refused, rejected or failed: rows, then sources, then items."""
+        """All that was refused, rejected or failed: rows, then each stage's."""
         for info in self.store.list(RunKeys(self.id).refused_rows):
             yield from decode_lines(self.store.get(info.key), RefusedRow)
-        for record in self.flagged(Stage.DETECT):
-            yield from (source for source in record.sources if source.outcome is not Outcome.DONE)
-        for record in self.flagged(Stage.GENERATE):
-            yield from (item for item in record.items if item.outcome is not Outcome.DONE)
+        for stage in Stage:
+            for record in self.flagged(stage):
+                yield from (result for result in record.results if result.outcome is not Outcome.DONE)
 
     def _change(self, state: RunState) -> None:
         for key, explain in ((RunKeys(self.id).run, read_run), (RunKeys(self.id).sealed, read_plan)):

@@ -14,7 +14,7 @@ from posemill.settings import Settings
 from posemill.storage.store import Store
 from producer.sources.manifests import SUFFIXES, read_manifest
 from producer.sources.rows import Candidate, Row, checked_row, expanded
-from producer.sources.scanning import OTHER_NAME, Matching, SkippedTally, Wanted, walk, why_passed_over
+from producer.sources.scanning import OTHER_NAME, FileFilter, PatternFilter, SkippedTally, walk, why_passed_over
 from producer.sources.source_files import read_pose_file
 
 MARKS = "*?["  # of a glob
@@ -46,7 +46,7 @@ def find_rows(
     if any(mark in sources for mark in MARKS) and not path.exists():
         yield from _from_files(_glob(folder, expanded(sources), skipped), folder, poses=poses)
     elif path.is_dir():
-        yield from _from_files(walk(path, Wanted(wanted), skipped), path, poses=poses)
+        yield from _from_files(walk(path, FileFilter(wanted), skipped), path, poses=poses)
     elif not path.exists():
         raise RecipeError(f"sources: {path} does not exist")
     elif path.suffix.lower() in SUFFIXES:
@@ -64,7 +64,7 @@ def _glob(folder: Path, pattern: Path, skipped: SkippedTally) -> Iterator[Path]:
     if ".." in rest:
         raise RecipeError(f"sources: {str(pattern)!r}: '..' may only stand before the first of {MARKS}")
     if base.is_dir():
-        yield from walk(base, Matching(rest), skipped)
+        yield from walk(base, PatternFilter(rest), skipped)
 
 
 def _from_files(files: Iterable[Path], root: Path, *, poses: bool) -> Iterator[Row]:

@@ -20,7 +20,7 @@ LOOK_AHEAD = 64  # rows that wait for the first of them to be read
 REMEMBERED = 100_000  # files of late, so that rows that name one again share it
 
 
-class Taken(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedRow(msgspec.Struct, frozen=True, kw_only=True):
     """A row whose content is in storage."""
 
     row: Row
@@ -35,7 +35,7 @@ class Intake:
         self._store = store
         self._met: OrderedDict[Path, Source | Future[Source]] = OrderedDict()
 
-    def take(self, rows: Iterator[Row]) -> Iterator[Taken]:
+    def take(self, rows: Iterator[Row]) -> Iterator[PreparedRow]:
         pending: deque[tuple[Row, Source | Future[Source] | None]] = deque()
         with ThreadPoolExecutor(THREADS) as pool:
             for row in rows:
@@ -60,17 +60,17 @@ class Intake:
             self._met.popitem(last=False)
         return future
 
-    def _finish(self, row: Row, begun: Source | Future[Source] | None) -> Taken:
+    def _finish(self, row: Row, begun: Source | Future[Source] | None) -> PreparedRow:
         if not isinstance(begun, Future):
-            return Taken(row=row, source=begun, error=row.error)
+            return PreparedRow(row=row, source=begun, error=row.error)
         try:
             source = begun.result()
         except UnreadableFile as error:
-            return Taken(row=row, error=RowError(str(error), place=row.place))
+            return PreparedRow(row=row, error=RowError(str(error), place=row.place))
         candidate = row.source or row.control
         if candidate and candidate.path and candidate.path in self._met:
             self._met[candidate.path] = source  # a future is ten times as large
-        return Taken(row=row, source=source)
+        return PreparedRow(row=row, source=source)
 
     def _read(self, name: str, path: Path, folders: tuple[Path, ...]) -> Source:
         content = read_picture(path, folders)

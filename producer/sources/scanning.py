@@ -44,7 +44,7 @@ class SkippedTally:
         )
 
 
-class Wanted:
+class FileFilter:
     """All files below a folder whose names end in one of the suffixes."""
 
     def __init__(self, suffixes: frozenset[str]) -> None:
@@ -62,7 +62,7 @@ class Wanted:
     other = OTHER_NAME  # why a file is not taken; nothing: that needs no mention
 
 
-class Matching(Wanted):
+class PatternFilter(FileFilter):
     """The files that a pattern matches; `**` stands for any folders."""
 
     def __init__(self, pattern: Parts) -> None:
@@ -104,7 +104,7 @@ def why_passed_over(name: str) -> str:
     return HIDDEN if name.startswith(".") else ""
 
 
-def walk(root: Path, wanted: Wanted, skipped: SkippedTally) -> Iterator[Path]:
+def walk(root: Path, wanted: FileFilter, skipped: SkippedTally) -> Iterator[Path]:
     """The wanted files below root, in the order of their paths. Raises RecipeError when root cannot be listed."""
     return _Walk(root, wanted, skipped).files()
 
@@ -112,7 +112,7 @@ def walk(root: Path, wanted: Wanted, skipped: SkippedTally) -> Iterator[Path]:
 class _Walk:
     """One walk, and where it has been."""
 
-    def __init__(self, root: Path, wanted: Wanted, skipped: SkippedTally) -> None:
+    def __init__(self, root: Path, wanted: FileFilter, skipped: SkippedTally) -> None:
         self._root = root
         self._real_root = os.path.realpath(root)
         self._wanted = wanted

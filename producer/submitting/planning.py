@@ -11,7 +11,7 @@ from posemill.contract.records import Item, Plan, RefusedRow, Run, ShardHeader, 
 from posemill.errors import RowError
 from producer.recipes.prompts import combinations, fillings, parse_template
 from producer.recipes.recipe import Recipe
-from producer.sources.intake import Taken
+from producer.sources.intake import PreparedRow
 from producer.sources.rows import Row, text_of
 from producer.submitting.recent import Recent
 
@@ -39,7 +39,7 @@ class Expander:
         self._named = tuple(dict.fromkeys(name for template in self._templates for name in template.columns))
         self._kinds = run.kinds
         self._negative_prompt = negative_prompt(recipe)
-        self._shared = picture_digest(run.detect, run.generate, run.more_detect)
+        self._shared = picture_digest(run.detects, run.generate)
 
     def items(self, row: Row, source: Source, number: int | None) -> Iterator[Item]:
         """The row's items, one by one, each prompt and seed once.
@@ -199,15 +199,12 @@ class Planner:
 
     def plan(self) -> Plan:
         """The totals; meaningful once the last shard is cut."""
-        sources, items = self._cut[Stage.DETECT], self._cut[Stage.GENERATE]
         return Plan(
-            sources=sources,
-            items=items,
+            rows=dict(self._cut),
+            batches={stage: self._slicing[stage].batches(rows) for stage, rows in self._cut.items()},
             refused_rows=self.refused,
             repeated_rows=self.repeated_rows,
             repeated_items=self.repeated_items,
-            detect_batches=self._slicing[Stage.DETECT].batches(sources),
-            generate_batches=self._slicing[Stage.GENERATE].batches(items),
         )
 
     def _shard(self, stage: Stage, rows: list[Source] | list[Item], needs: list[list[int]]) -> Shard:
@@ -218,7 +215,7 @@ class Planner:
 
 
 def plan_rows(
-    planner: Planner, expander: Expander, rows: Iterable[Taken], refuse: Callable[[RefusedRow, RowError], None]
+    planner: Planner, expander: Expander, rows: Iterable[PreparedRow], refuse: Callable[[RefusedRow, RowError], None]
 ) -> Iterator[Shard]:
     """The plan's shards as rows fill them; `refuse` is told of each row that cannot be used."""
     for taken in rows:

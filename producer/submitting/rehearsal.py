@@ -30,8 +30,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
 
     sources: int
     items: int
-    detect_batches: int
-    generate_batches: int
+    batches: dict[Stage, int]
     refused_rows: int
     repeated_rows: int  # that bring nothing new
     repeated_items: int  # wanted again, and made once
@@ -45,7 +44,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def messages(self) -> int:
-        return self.detect_batches + self.generate_batches
+        return sum(self.batches.values())
 
 
 def rehearse(
@@ -85,8 +84,7 @@ def _counted(rows: Iterator[Row], recipe: Recipe, run: Run, *, strict: bool) -> 
     return Rehearsal(
         sources=plan.sources,
         items=plan.items,
-        detect_batches=plan.detect_batches,
-        generate_batches=plan.generate_batches,
+        batches=plan.batches,
         refused_rows=plan.refused_rows,
         repeated_rows=plan.repeated_rows,
         repeated_items=plan.repeated_items,

@@ -265,7 +265,7 @@ def test_two_runs_of_one_recipe_export_the_same_bytes_and_name_no_machine(
         first, second = digests(folder), digests(other)
         assert {name for name in first | second if first.get(name) != second.get(name)} == {
             "posemill.json",
-            "manifest.json",
+            "index.json",
         }
         content = b"".join(path.read_bytes() for path in other.rglob("*") if path.is_file())
         assert [secret for secret in secrets if secret.encode() in content] == []

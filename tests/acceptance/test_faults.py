@@ -92,7 +92,7 @@ def require_all_done(handle: RunHandle) -> None:
         assert (counts.done, counts.batches_done) == (counts.rows, counts.batches), stage
     proof = check(handle.store, handle.id, deep=True)
     assert proof.faults == []
-    assert proof.items[Outcome.DONE] == status.snapshot.stages[Stage.GENERATE].rows
+    assert proof.counts[Stage.GENERATE][Outcome.DONE] == status.snapshot.stages[Stage.GENERATE].rows
 
 
 def plan_objects(store: Store, run_id: str) -> dict[str, bytes]:

@@ -89,7 +89,7 @@ def test_people_are_found_and_each_item_of_theirs_becomes_an_image(run: RunHandl
 
 def test_a_picture_with_nobody_in_it_is_rejected_and_leaves_no_black_control_image(run: RunHandle) -> None:
     coffee = sources(run)["coffee.png"]
-    assert (coffee.outcome, coffee.reason, coffee.control) == (Outcome.REJECTED, "no_person", None)
+    assert (coffee.outcome, coffee.reason, coffee.controls[0].image) == (Outcome.REJECTED, "no_person", None)
     reasons = {item.reason for item in items(run) if item.source_name == "coffee.png"}
     assert reasons == {"no_person"}
 
@@ -165,7 +165,7 @@ def test_an_image_opens_and_tells_how_it_was_made(run: RunHandle) -> None:
 def test_check_proves_a_whole_run(run: RunHandle) -> None:
     proof = check(run.store, run.id, deep=True)
     assert proof.complete
-    assert proof.items == {Outcome.DONE: 4, Outcome.REJECTED: 2, Outcome.FAILED: 2}
+    assert proof.counts[Stage.GENERATE] == {Outcome.DONE: 4, Outcome.REJECTED: 2, Outcome.FAILED: 2}
 
 
 @pytest.mark.parametrize("deep", [False, True])
@@ -229,7 +229,7 @@ def test_ready_made_poses_are_drawn_and_used(fleet: Settings, tiny_recipe: dict[
     handle = make(
         fleet, tiny_recipe | {"sources": str(tmp_path / "coco.json"), "detect": {"detector": "keypoints"}}, "ready"
     )
-    control = sources(handle)["a.jpg"].control
+    control = sources(handle)["a.jpg"].controls[0].image
     assert Image.open(io.BytesIO(handle.store.get(control.key))).convert("L").getextrema()[1] > 0
     assert [item.outcome for item in items(handle)] == [Outcome.DONE] * 2
 
@@ -243,7 +243,7 @@ def test_a_row_may_bring_its_own_pose_among_photographs(
     handle = make(fleet, tiny_recipe | {"sources": str(tmp_path / "rows.jsonl")}, "mixed")
     found, drawn = sources(handle).values()
     assert (drawn.outcome, drawn.people) == (Outcome.DONE, 1)
-    assert handle.store.get(drawn.control.key) == handle.store.get(found.control.key)
+    assert handle.store.get(drawn.controls[0].image.key) == handle.store.get(found.controls[0].image.key)
 
 
 def test_a_ready_made_control_image_is_used_as_it_is(

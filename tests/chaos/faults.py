@@ -132,7 +132,7 @@ class Harm:
 
     def repeat_message(self) -> None:
         stage = self.random.choice(list(Stage))
-        batch = self.random.randrange(self._handle.plan.batches(stage))
+        batch = self.random.randrange(self._handle.plan.batches[stage])
         app = make_app(self._settings.redis_url.get_secret_value())
         self._guarded(lambda: send_batches(app, stage, queue_name(stage), self._handle.id, [batch] * 10))
         app.close()

@@ -28,12 +28,12 @@ from posemill.storage.store import Store
 from tests.chaos.tampering import tamper
 from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
-from workers.consuming import consume
 from workers.detecting.detect_work import DetectWork
 from workers.detecting.detectors import Detection, each_alone
 from workers.generating.calls import Call, Pictures
 from workers.generating.generate_work import GenerateWork
 from workers.images.content import Content
+from workers.worker_process import consume
 
 log = logging.getLogger("workers.device")  # of those whose INFO is shown
 
@@ -68,7 +68,7 @@ class FixedPipeline:
 
     def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
         time.sleep(SECONDS * len(call.prompts))
-        images = [_paint(*row) for row in zip(call.prompts, call.seeds, call.controls, strict=True)]
+        images = [_paint(*row) for row in zip(call.prompts, call.seeds, call.controls[0], strict=True)]
         return Pictures(pixels=np.stack(images), unsafe=[False] * len(images), truncated=[False] * len(images))
 
 

@@ -292,9 +292,9 @@ def record(stage: Stage, batch: int, failed: int) -> BatchRecord:
     }
     if stage is Stage.DETECT:
         rows = zip(numbers, outcomes, strict=True)
-        return BatchRecord(**made, sources=[SourceResult(source=n, name="", outcome=outcome) for n, outcome in rows])
+        return BatchRecord(**made, results=[SourceResult(source=n, name="", outcome=outcome) for n, outcome in rows])
     items = [ItemResult(id=f"item{n:04d}", outcome=outcome) for n, outcome in zip(numbers, outcomes, strict=True)]
-    return BatchRecord(**made, items=items)
+    return BatchRecord(**made, results=items)
 
 
 def test_in_any_order_nothing_is_lost_stuck_or_charged_without_evidence(

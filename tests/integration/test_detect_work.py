@@ -82,9 +82,7 @@ def stage(store, settings, monkeypatch):
         content_module, "decode_picture", lambda source, **more: decoded.append(source) or whole(source, **more)
     )
     kinds = tuple(SPECS)
-    run = msgspec.structs.replace(
-        make_run("r"), kinds=kinds, detect=SPECS[kinds[0]], more_detect=tuple(SPECS[kind] for kind in kinds[1:])
-    )
+    run = msgspec.structs.replace(make_run("r"), kinds=kinds, detects=tuple(SPECS[kind] for kind in kinds))
     contents = [picture("red"), picture("blue"), picture("black"), b"no picture"]
     slicing = msgspec.structs.replace(run.slicing[Stage.DETECT], batch_size=4)
     run = msgspec.structs.replace(run, slicing=dict.fromkeys(Stage, slicing), rules=Rules())
@@ -118,14 +116,13 @@ def test_all_control_images_of_a_source_are_recorded_and_stored_under_their_dige
     red, blue, *_ = results(run, work)
     assert [made.kind for made in red.controls] == ["openpose", "canny", "depth"]
     for spec, made in zip(SPECS.values(), red.controls, strict=True):
-        assert made.control.key == control_key(control_digest(red.source_sha256, spec))
-        assert store.head(made.control.key) is not None
-    assert red.control == red.controls[0].control
-    assert [(made.reason, made.control is None) for made in blue.controls] == [
+        assert made.image.key == control_key(control_digest(red.source_sha256, spec))
+        assert store.head(made.image.key) is not None
+    assert [(made.reason, made.image is None) for made in blue.controls] == [
         ("", False), ("", False), ("flat_depth", True)
     ]  # fmt: skip
     named = ControlImages(store, (), limit_pixels=10**6).of(None, red)
-    assert [name for name, _ in named] == [made.control.key for made in red.controls]
+    assert [name for name, _ in named] == [made.image.key for made in red.controls]
 
 
 def test_a_source_with_three_controls_is_decoded_once(stage):
@@ -147,7 +144,7 @@ def test_what_another_run_made_is_not_made_again(stage, store, settings):
     other = DetectWork(store, Slices(store), settings, load_detector=again.load)
     known = results(run, other)
     assert again.looked == {"openpose-thin": 1, "canny": 0, "depth": 0}  # the broken one
-    assert [one.control for one in known] == [one.control for one in made]
+    assert [one.controls for one in known] == [one.controls for one in made]
     assert [one.reason for one in known] == [one.reason for one in made]
 
 
@@ -159,9 +156,9 @@ def test_a_rejected_control_leaves_a_note_and_no_black_picture(stage, store):
     assert store.head(control_key(control)) is None
 
 
-def test_one_control_alone_is_recorded_as_ever(stage):
+def test_one_control_alone_is_a_tuple_of_one(stage):
     run, work, _, _ = stage
-    alone = msgspec.structs.replace(run, kinds=("depth",), detect=SPECS["depth"], more_detect=())
+    alone = msgspec.structs.replace(run, kinds=("depth",), detects=(SPECS["depth"],))
     red, blue, *_ = results(alone, work)
-    assert (red.controls, red.pose, red.people) == ([], None, 0)
+    assert ([control.kind for control in red.controls], red.pose, red.people) == (["depth"], None, 0)
     assert (blue.reason, blue.message) == ("flat_depth", "")

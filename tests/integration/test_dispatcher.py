@@ -69,7 +69,7 @@ def test_every_batch_is_sent_once_when_nothing_goes_wrong(
     loop = dispatcher(store, ledger, app, settings, window=4)
     for stage in Stage:
         write_records(store, RUN, stage, range(25))
-    for _ in range(2 * plan.detect_batches):
+    for _ in range(2 * plan.batches[Stage.DETECT]):
         loop.tick()
         for stage in Stage:
             for batch in ledger.redis.zrange(StageKeys(RUN, stage).sent, 0, -1):
@@ -255,5 +255,8 @@ def test_the_reader_of_plans_keeps_the_last_few_runs_only(store: Store, ledger: 
     reader = PlanReader(store, keep=2)
     for run_id in ("a", "b", "c"):
         plan_run(store, ledger, run_id)
-        reader.needs(run_id, 0)
-    assert (list(reader._runs), list(reader._headers)) == (["b", "c"], [("b", 0), ("c", 0)])
+        reader.needs(run_id, Stage.GENERATE, 0)
+    assert (list(reader._runs), list(reader._headers)) == (
+        ["b", "c"],
+        [("b", Stage.GENERATE, 0), ("c", Stage.GENERATE, 0)],
+    )

@@ -9,9 +9,9 @@ from posemill.queue.ledger import History, Ledger, OnDevice, Verdict
 from posemill.queue.progress import StageProgress
 from posemill.queue.redis_safety import require_safe_redis
 from tests.conftest import wait_until
-from tests.planned import open_in_ledger
+from tests.planned import by_stage, open_in_ledger
 
-PLAN = Plan(sources=4, items=20, refused_rows=1, detect_batches=2, generate_batches=5)
+PLAN = Plan(rows=by_stage(4, 20), batches=by_stage(2, 5), refused_rows=1)
 ALL_DONE = {Outcome.DONE: 4, Outcome.REJECTED: 0, Outcome.FAILED: 0}
 RUN, STAGE = "r", Stage.GENERATE
 

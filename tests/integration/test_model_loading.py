@@ -41,7 +41,12 @@ def sdxl(tmp_path_factory) -> Path:
 
 
 def spec(model: Path, **changes: object) -> GenerateSpec:
-    values = {"model": "tiny", "base": str(model), "controlnet": str(model / "controlnet"), "num_inference_steps": 2}
+    values = {
+        "model": "tiny",
+        "base": str(model),
+        "controlnets": (ControlNetSpec(controlnet=str(model / "controlnet")),),
+        "num_inference_steps": 2,
+    }
     return GenerateSpec(**{**values, **changes})
 
 
@@ -53,8 +58,7 @@ def call(*, controls: int = 1, negative: str = "") -> Call:
     return Call(
         prompts=PROMPTS,
         negative_prompts=[negative] * len(PROMPTS),
-        controls=pictures(0),
-        more_controls=[pictures(2 * n) for n in range(1, controls)],
+        controls=[pictures(2 * n) for n in range(controls)],
         seeds=SEEDS,
         size=(64, 64),
     )
@@ -65,11 +69,12 @@ def generators() -> list[torch.Generator]:
 
 
 def three(model: Path, nets: list[Path], *, scales: tuple[float, float, float] = (1.0, 0.5, 0.7)) -> GenerateSpec:
-    more = tuple(
+    own = ControlNetSpec(controlnet=str(model / "controlnet"), controlnet_conditioning_scale=scales[0])
+    others = tuple(
         ControlNetSpec(controlnet=str(net), controlnet_conditioning_scale=scale, control_guidance_end=0.9)
         for net, scale in zip(nets, scales[1:], strict=True)
     )
-    return spec(model, controlnet_conditioning_scale=scales[0], more_controlnets=more)
+    return spec(model, controlnets=(own, *others))
 
 
 def test_three_controls_give_what_the_library_gives_for_three(tiny_model, nets):
@@ -129,7 +134,7 @@ def test_stable_diffusion_xl_gives_what_the_library_gives(sdxl, negative):
 
 def test_two_controls_on_stable_diffusion_xl(sdxl):
     second = ControlNetSpec(controlnet=str(sdxl / "controlnet"), controlnet_conditioning_scale=0.5)
-    wanted = spec(sdxl, more_controlnets=(second,))
+    wanted = spec(sdxl, controlnets=(*spec(sdxl).controlnets, second))
     made = load_pipeline(wanted, CPU)(call(controls=2), wanted).pixels
     alone = load_pipeline(spec(sdxl), CPU)(call(), spec(sdxl)).pixels
     assert np.isfinite(made).all()
@@ -145,7 +150,7 @@ def test_prompts_of_two_text_encoders_cannot_be_chunked(sdxl):
 def test_a_controlnet_of_another_family_is_a_fault_with_its_reason(tiny_model, sdxl, place):
     base, net = (tiny_model, sdxl) if place == "the ControlNet" else (sdxl, tiny_model)
     with pytest.raises(RunFault, match=r"cannot be used with .* text embeddings are (32|80) wide"):
-        load_pipeline(spec(base, controlnet=str(net / "controlnet")), CPU)
+        load_pipeline(spec(base, controlnets=(ControlNetSpec(controlnet=str(net / "controlnet")),)), CPU)
 
 
 def test_a_base_without_a_controlnet_of_its_own_will_do(tiny_model, tmp_path):
@@ -182,7 +187,7 @@ def test_a_vae_of_choice_decodes_the_picture(tiny_model, tmp_path):
 def test_pipelines_of_one_base_share_its_modules_in_memory(tiny_model, nets, tmp_path):
     loader = Loader(CPU)
     first = loader.load(spec(tiny_model))
-    second = loader.load(spec(tiny_model, controlnet=str(nets[0]), scheduler="ddim"))
+    second = loader.load(spec(tiny_model, controlnets=(ControlNetSpec(controlnet=str(nets[0])),), scheduler="ddim"))
     third = loader.load(spec(tiny_model, guidance_scale=3.0))
     for name in ("unet", "vae", "text_encoder"):
         assert getattr(first._pipe, name) is getattr(second._pipe, name) is getattr(third._pipe, name)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from posemill.catalogue.models import SchedulerName
-from posemill.contract.specs import GenerateSpec
+from posemill.contract.specs import ControlNetSpec, GenerateSpec
 from posemill.errors import OutOfMemory, RunFault
 from posemill.settings import Settings
 from workers.generating.calls import Call
@@ -24,7 +24,12 @@ CONTROLS = [Image.new("RGB", (64, 64), colour) for colour in ("red", "white", "b
 
 
 def spec(model: Path, **changes: object) -> GenerateSpec:
-    values = {"model": "tiny", "base": str(model), "controlnet": str(model / "controlnet"), "num_inference_steps": 2}
+    values = {
+        "model": "tiny",
+        "base": str(model),
+        "controlnets": (ControlNetSpec(controlnet=str(model / "controlnet")),),
+        "num_inference_steps": 2,
+    }
     return GenerateSpec(**{**values, **changes})
 
 
@@ -32,7 +37,7 @@ def call(*numbers: int, size: tuple[int, int] = (64, 64)) -> Call:
     return Call(
         prompts=[f"prompt {n}" for n in numbers],
         negative_prompts=["" for _ in numbers],
-        controls=[CONTROLS[n % 3] for n in numbers],
+        controls=[[CONTROLS[n % 3] for n in numbers]],
         seeds=[100 + n for n in numbers],
         size=size,
     )
@@ -55,7 +60,9 @@ def test_seed_prompt_and_control_image_each_change_the_picture(pipeline: Diffuse
     changed = [
         Call(prompts=first.prompts, negative_prompts=[""], controls=first.controls, seeds=[1], size=first.size),
         Call(prompts=["other"], negative_prompts=[""], controls=first.controls, seeds=first.seeds, size=first.size),
-        Call(prompts=first.prompts, negative_prompts=[""], controls=CONTROLS[1:2], seeds=first.seeds, size=first.size),
+        Call(
+            prompts=first.prompts, negative_prompts=[""], controls=[CONTROLS[1:2]], seeds=first.seeds, size=first.size
+        ),
         Call(
             prompts=first.prompts, negative_prompts=["x"], controls=first.controls, seeds=first.seeds, size=first.size
         ),
@@ -226,7 +233,7 @@ def prompted(*prompts: str) -> Call:
     return Call(
         prompts=prompts,
         negative_prompts=[""] * count,
-        controls=CONTROLS[:1] * count,
+        controls=[CONTROLS[:1] * count],
         seeds=[5] * count,
         size=(64, 64),
     )

@@ -156,7 +156,7 @@ def test_the_record_that_stands_is_the_one_that_counts(
 ) -> None:
     first = BatchRecord(
         run_id=RUN, stage=Stage.DETECT, batch=0, attempt=1, worker="first", finished_at="", made_with={},
-        sources=work._results([0, 1], Outcome.FAILED, "as the first writer saw it"),
+        results=work._results([0, 1], Outcome.FAILED, "as the first writer saw it"),
     )  # fmt: skip
     work.before_save = lambda: store.put(RunKeys(RUN).record(Stage.DETECT, 0), encode(first))
     worker(work, store, ledger, settings, "second").do(RUN, 0)

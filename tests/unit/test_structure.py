@@ -17,9 +17,11 @@ import pytest
 import producer
 from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.keys import Stage, queue_name, task_name
+from posemill.contract.stages import STAGES
 from posemill.queue.celery_app import make_app, send_batches
 from posemill.settings import Settings
 from producer.cli.main import posemill
+from workers.stage_work import MAKERS
 from workers.tasks import declare_task
 
 ROOT = Path(__file__).parents[2]
@@ -35,6 +37,21 @@ ONLY_IMPORTERS = {
     "diffusers": {"workers/generating/model_loading.py"},
     "pydantic_settings": {"posemill/settings.py"},
 }
+STAGE_NAMERS = {
+    "posemill/contract/records.py": "a plan's sources and items",
+    "posemill/contract/stages.py": "the table of stages",
+    "producer/submitting/planning.py": "the plan",
+    "producer/submitting/rehearsal.py": "the plan, written nowhere",
+    "producer/exports/samples/reading.py": "samples are read from items' records and their sources'",
+    "producer/exports/samples/pictures.py": "an exported source is a row of the detect plan",
+    "producer/cli/local.py": "options for the number of workers",
+    "workers/stage_work.py": "the table of stages' makers",
+    "workers/batches/plan_reader.py": "an item's sources",
+    "workers/detecting/detect_work.py": "the stage itself",
+    "workers/generating/generate_work.py": "the stage itself",
+}
+"""Who names a stage, and why; everybody else asks posemill/contract/stages.py or loops over all."""
+
 FORBIDDEN = {
     "posemill": {"torch", "torchvision", "diffusers", "transformers", "controlnet_aux", "numpy", "producer", "workers"},
     "producer": {"torchvision", "diffusers", "transformers", "controlnet_aux", "numpy", "workers"},
@@ -107,6 +124,22 @@ def test_a_room_holds_one_subject_and_no_more_files_than_can_be_looked_over():
 def test_a_package_imports_nothing_that_it_must_work_without(package):
     found = {path: FORBIDDEN[package].intersection(imports_of(tree)) for path, tree in sources().items()}
     assert {path: wrong for path, wrong in found.items() if wrong and path.startswith(f"{package}/")} == {}
+
+
+def names_a_stage(tree: ast.Module) -> bool:
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
+    return any(node.value.id == "Stage" and node.attr in Stage.__members__ for node in found)
+
+
+def test_nobody_counts_the_stages_but_the_plan_and_their_own_rooms():
+    assert {path for path, tree in sources().items() if names_a_stage(tree)} == set(STAGE_NAMERS)
+
+
+def test_every_stage_has_a_row_of_its_own_and_needs_one_before_it():
+    assert list(STAGES) == list(Stage)
+    places = {stage: place for place, stage in enumerate(Stage)}
+    assert all(row.needs is None or places[row.needs] < places[stage] for stage, row in STAGES.items())
+    assert set(MAKERS) == set(Stage)
 
 
 def test_of_the_producer_doctor_alone_looks_for_torch():

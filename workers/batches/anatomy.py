@@ -15,7 +15,7 @@ from typing import Any
 
 import redis
 
-from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.keys import RunKeys
 from posemill.contract.records import BatchRecord, Outcome, Run, encode
 from posemill.errors import LeaseLost, PermanentError, RunFault, in_words
 from posemill.queue.ledger import Claim, History, Ledger, OnDevice, Verdict
@@ -220,7 +220,6 @@ class StageWorker:
         except redis.RedisError as error:  # the record itself is guarded by storage: the first writer wins
             log.warning("The lease cannot be confirmed: %s", error, extra={"run_id": lease.run_id})
         lease.require()
-        rows = {"sources": results} if lease.stage is Stage.DETECT else {"items": results}
         record = BatchRecord(
             run_id=lease.run_id,
             stage=lease.stage,
@@ -229,7 +228,7 @@ class StageWorker:
             worker=self._worker,
             finished_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
             made_with=made_with,
-            **rows,  # type: ignore[arg-type]
+            results=results,
         )
         self._count(write_record(self._store, record))
 

@@ -1,6 +1,6 @@
 """What a stage does with a batch: the seam between the anatomy and the stages' own rooms."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from posemill.contract.keys import RunKeys, Stage
@@ -13,7 +13,7 @@ from posemill.storage.store import Store
 from workers.batches.plan_reader import Slices
 
 ROW = TypeVar("ROW")
-Results = list[SourceResult] | list[ItemResult]
+Results = Sequence[SourceResult] | Sequence[ItemResult]
 
 
 class BatchWork(Protocol[ROW]):

@@ -17,7 +17,7 @@ KEPT_SHARDS = 8
 KEPT_RECORDS = 256
 
 
-class Recent:
+class RecentReads:
     """The last few values by key; safe between threads."""
 
     def __init__(self, keep: int) -> None:
@@ -46,9 +46,9 @@ class Slices:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._runs = Recent(64)
-        self._shards = Recent(KEPT_SHARDS)
-        self._records = Recent(KEPT_RECORDS)
+        self._runs = RecentReads(64)
+        self._shards = RecentReads(KEPT_SHARDS)
+        self._records = RecentReads(KEPT_RECORDS)
 
     def run(self, run_id: str, submission: str = "") -> Run:
         """Raises RunFault when storage has no such run, or none that can be read.

@@ -11,7 +11,7 @@ from workers.detecting.detectors import Detection
 from workers.images.pngs import encode_png
 
 
-class Known(msgspec.Struct, frozen=True, kw_only=True):
+class StoredControl(msgspec.Struct, frozen=True, kw_only=True):
     """A control image as it is stored."""
 
     size: tuple[int, int]  # width and height of the control image
@@ -29,32 +29,33 @@ class ControlStore:
         self._store = store
         self._png_compress_level = png_compress_level
 
-    def known(self, control: str) -> Known | None:
+    def known(self, control_digest: str) -> StoredControl | None:
         """What an earlier batch, of this or another run, made of the same bytes."""
         try:
-            document = msgspec.json.decode(self._store.get(pose_key(control)))
+            document = msgspec.json.decode(self._store.get(pose_key(control_digest)))
         except NotFound:
             return None
-        note, drawn = self._store.head(pose_key(control)), self._store.head(control_key(control))
+        note, drawn = self._store.head(pose_key(control_digest)), self._store.head(control_key(control_digest))
         pose = from_openpose_json(document) if "people" in document else None
         reason = document.get("reason", "")
         if note is None or (drawn is None and not _is_empty(pose, reason)):
             return None
         size = (document.get("control_width", 0), document.get("control_height", 0))
-        return Known(pose=pose, reason=reason, size=size, detector=document.get("detector", ""), note=note, drawn=drawn)
+        detector = document.get("detector", "")
+        return StoredControl(pose=pose, reason=reason, size=size, detector=detector, note=note, drawn=drawn)
 
-    def write(self, control: str, detection: Detection, detector: str) -> Known:
+    def write(self, control_digest: str, detection: Detection, detector: str) -> StoredControl:
         """Store the control image, then its note. Nothing to draw: the note alone, no black image."""
         pose, reason, size, drawn = detection.pose, detection.reason, detection.control.size, None
         if not _is_empty(pose, reason):
             content = encode_png(detection.control, compress_level=self._png_compress_level)
-            drawn, _ = self._store.put_if_absent(control_key(control), content, content_type="image/png")
+            drawn, _ = self._store.put_if_absent(control_key(control_digest), content, content_type="image/png")
         made = {"control_width": size[0], "control_height": size[1], "detector": detector}
         document = (to_openpose_json(pose) if pose else {}) | made | ({"reason": reason} if reason else {})
         note, _ = self._store.put_if_absent(
-            pose_key(control), msgspec.json.encode(document), content_type="application/json"
+            pose_key(control_digest), msgspec.json.encode(document), content_type="application/json"
         )
-        return Known(pose=pose, reason=reason, size=size, detector=detector, note=note, drawn=drawn)
+        return StoredControl(pose=pose, reason=reason, size=size, detector=detector, note=note, drawn=drawn)
 
 
 def _is_empty(pose: Pose | None, reason: str) -> bool:

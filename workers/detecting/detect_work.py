@@ -16,7 +16,7 @@ from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunF
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from workers.batches.plan_reader import Slices
-from workers.detecting.control_store import ControlStore, Known
+from workers.detecting.control_store import ControlStore, StoredControl
 from workers.detecting.detectors import Detection, Detector, reject_reason
 from workers.images.content import Content
 from workers.images.source_bytes import read_source
@@ -28,16 +28,16 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-class Part(msgspec.Struct, kw_only=True):
+class ControlInProgress(msgspec.Struct, kw_only=True):
     """One control of a source on its way through the stage."""
 
     spec: DetectSpec
-    control: str  # digest
-    known: Known | None = None  # the control image exists already
+    digest: str  # of the control image
+    stored: StoredControl | None = None  # the control image exists already
     detection: Detection | None = None
 
 
-class Looked(msgspec.Struct, kw_only=True):
+class SourceInProgress(msgspec.Struct, kw_only=True):
     """A source on its way through the stage."""
 
     number: int
@@ -45,7 +45,7 @@ class Looked(msgspec.Struct, kw_only=True):
     result: SourceResult | None = None  # known already: kept from before, or failed
     content: Content | None = None
     source_sha256: str = ""
-    parts: list[Part] = []  # one for each control, in the run's order
+    controls: list[ControlInProgress] = []  # one for each control, in the run's order
     seconds: float = 0.0
 
 
@@ -68,48 +68,47 @@ class DetectWork:
     def resident(self) -> list[str]:
         return [spec.detector for spec in list(self._detectors)]
 
-    def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[Looked]:
+    def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[SourceInProgress]:
         results = kept.sources if kept else []
         done = {result.source: result for result in results if result.outcome is not Outcome.FAILED}
         sources = list(self._slices.sources(run, batch).items())
         wanted = sources if row is None else sources[row : row + 1]
         return [self._load_source(run, number, source, done.get(number)) for number, source in wanted]
 
-    def compute(self, run: Run, loaded: list[Looked]) -> list[Looked]:
+    def compute(self, run: Run, loaded: list[SourceInProgress]) -> list[SourceInProgress]:
         """Control by control, each for all sources together; a source that one of them rejects is left at that."""
         for place in range(len(run.detects)):
-            together: dict[DetectSpec, list[Looked]] = defaultdict(list)
-            for looked in loaded:
-                if looked.result is None and looked.parts[place].known is None and not rejection(looked, run):
-                    together[looked.parts[place].spec].append(looked)
+            together: dict[DetectSpec, list[SourceInProgress]] = defaultdict(list)
+            for entry in loaded:
+                if entry.result is None and entry.controls[place].stored is None and not rejection(entry, run):
+                    together[entry.controls[place].spec].append(entry)
             for spec, rows in together.items():
                 self._detect(spec, place, rows)
-        for looked in loaded:
-            looked.content = None  # a decoded picture is large, and saving needs none
+        for entry in loaded:
+            entry.content = None  # a decoded picture is large, and saving needs none
         return loaded
 
-    def _detect(self, spec: DetectSpec, place: int, rows: list[Looked]) -> None:
+    def _detect(self, spec: DetectSpec, place: int, rows: list[SourceInProgress]) -> None:
         detector = self._detector(spec)
         begun = time.monotonic()
-        detections = detector.detect([looked.content for looked in rows if looked.content])
+        detections = detector.detect([entry.content for entry in rows if entry.content])
         seconds = (time.monotonic() - begun) / len(rows)
-        for looked, detection in zip(rows, detections, strict=True):
-            looked.seconds += seconds
+        for entry, detection in zip(rows, detections, strict=True):
+            entry.seconds += seconds
             if isinstance(detection, BadInput):
-                looked.result = _failed(looked.number, looked.source, detection)
+                entry.result = _failed(entry.number, entry.source, detection)
             else:
-                looked.parts[place].detection = detection
+                entry.controls[place].detection = detection
 
-    def save(self, run: Run, computed: list[Looked]) -> list[SourceResult]:
-        return [looked.result or self._result(run, looked) for looked in computed]
+    def save(self, run: Run, computed: list[SourceInProgress]) -> list[SourceResult]:
+        return [entry.result or self._result(run, entry) for entry in computed]
 
     def failed(self, run: Run, batch: int, error: PosemillError) -> list[SourceResult]:
         sources = self._slices.sources(run, batch)
         return [_failed(number, source, error) for number, source in sources.items()]
 
     def made_with(self, run: Run) -> dict[str, Any]:
-        more = {"more_detect": [struct_values(spec) for spec in run.more_detect]} if run.more_detect else {}
-        return {"detect": struct_values(run.detect), **more, "versions": versions(*LIBRARIES)}
+        return {"detects": [struct_values(spec) for spec in run.detects], "versions": versions(*LIBRARIES)}
 
     def unload(self) -> None:
         self._detectors.clear()
@@ -125,52 +124,47 @@ class DetectWork:
         self._detectors.move_to_end(spec)
         return self._detectors[spec]
 
-    def _load_source(self, run: Run, number: int, source: Source, kept: SourceResult | None) -> Looked:
-        looked = Looked(number=number, source=source, result=kept)
+    def _load_source(self, run: Run, number: int, source: Source, kept: SourceResult | None) -> SourceInProgress:
+        entry = SourceInProgress(number=number, source=source, result=kept)
         if kept:
-            return looked
+            return entry
         try:
             content = read_source(self._store, source, self._settings.hosts)
         except (NotFound, BadInput) as error:
-            looked.result = _failed(number, source, error)
-            return looked
-        looked.content = Content(content, limit_pixels=run.detect.limit_pixels)
-        looked.source_sha256 = sha256(content)
+            entry.result = _failed(number, source, error)
+            return entry
+        entry.content = Content(content, limit_pixels=run.limit_pixels)
+        entry.source_sha256 = sha256(content)
         for wanted in run.detects:
             spec = spec_for(source, wanted)
-            control = control_digest(looked.source_sha256, spec)
-            looked.parts.append(Part(spec=spec, control=control, known=self._controls.known(control)))
-        return looked
+            digest = control_digest(entry.source_sha256, spec)
+            entry.controls.append(ControlInProgress(spec=spec, digest=digest, stored=self._controls.known(digest)))
+        return entry
 
-    def _result(self, run: Run, looked: Looked) -> SourceResult:
-        made = [self._stored(part) for part in looked.parts if part.known or part.detection]
-        place, reason = rejection(looked, run) or (0, "")
+    def _result(self, run: Run, entry: SourceInProgress) -> SourceResult:
+        made = [self._stored(control) for control in entry.controls if control.stored or control.detection]
+        place, reason = rejection(entry, run) or (0, "")
         posed = next((known for known in made if known.pose), None)
         people = posed.pose.people if posed and posed.pose else ()
-        several = len(run.detects) > 1
         return SourceResult(
-            source=looked.number,
-            name=looked.source.name,
+            source=entry.number,
+            name=entry.source.name,
             outcome=Outcome.REJECTED if reason else Outcome.DONE,
             reason=reason,
-            message=f"its {run.kinds[place]} control: {reason}" if reason and several else "",
-            source_sha256=looked.source_sha256,
-            width=made[0].size[0],
-            height=made[0].size[1],
+            message=f"its {run.kinds[place]} control: {reason}" if reason and len(run.detects) > 1 else "",
+            source_sha256=entry.source_sha256,
             people=len(people),
             score=round(sum(person.score for person in people) / max(1, len(people)), 4),
-            detector="; ".join(known.detector for known in made),
-            control=made[0].drawn,
+            controls=_control_results(run, entry, made),
             pose=posed.note if posed else None,
-            seconds=round(looked.seconds, 4),
-            controls=_control_results(run, looked, made) if several else [],
+            seconds=round(entry.seconds, 4),
         )
 
-    def _stored(self, part: Part) -> Known:
-        if part.known:
-            return part.known
-        assert part.detection is not None
-        return self._controls.write(part.control, part.detection, described(part.spec))
+    def _stored(self, control: ControlInProgress) -> StoredControl:
+        if control.stored:
+            return control.stored
+        assert control.detection is not None
+        return self._controls.write(control.digest, control.detection, described(control.spec))
 
 
 def described(spec: DetectSpec) -> str:
@@ -179,25 +173,27 @@ def described(spec: DetectSpec) -> str:
     return f"{spec.detector}, {library} {versions(library).get(library, '')}"
 
 
-def rejection(looked: Looked, run: Run) -> tuple[int, str] | None:
+def rejection(entry: SourceInProgress, run: Run) -> tuple[int, str] | None:
     """The first control, by its place, that is known not to be usable, and why; None while there is none."""
-    for place, part in enumerate(looked.parts):
-        made = part.known or part.detection
+    for place, control in enumerate(entry.controls):
+        made = control.stored or control.detection
         if made and (reason := why_unusable(made, run.rules)):
             return place, reason
     return None
 
 
-def why_unusable(made: Known | Detection, rules: Rules) -> str:
+def why_unusable(made: StoredControl | Detection, rules: Rules) -> str:
     """Why a control image is not used, as a stable word; nothing when it is."""
     if made.pose is None:
         return made.reason
     return reject_reason(made.pose, min_people=rules.min_people, max_people=rules.max_people) or ""
 
 
-def _control_results(run: Run, looked: Looked, made: list[Known]) -> list[ControlResult]:
+def _control_results(run: Run, entry: SourceInProgress, made: list[StoredControl]) -> list[ControlResult]:
     """What became of each control that was looked for, in the run's order."""
-    kinds = [kind for kind, part in zip(run.kinds, looked.parts, strict=True) if part.known or part.detection]
+    kinds = [
+        kind for kind, control in zip(run.kinds, entry.controls, strict=True) if control.stored or control.detection
+    ]
     return [
         ControlResult(
             kind=kind,
@@ -205,7 +201,7 @@ def _control_results(run: Run, looked: Looked, made: list[Known]) -> list[Contro
             width=known.size[0],
             height=known.size[1],
             reason=why_unusable(known, run.rules),
-            control=known.drawn,
+            image=known.drawn,
         )
         for kind, known in zip(kinds, made, strict=True)
     ]

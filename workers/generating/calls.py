@@ -12,12 +12,11 @@ from posemill.contract.specs import GenerateSpec
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """What one pipeline call is asked for; all lists have one entry an image."""
+    """What one pipeline call is asked for; lists have one entry an image."""
 
     prompts: Sequence[str]
     negative_prompts: Sequence[str]
-    controls: Sequence[Image.Image]  # of the first ControlNet
-    more_controls: Sequence[Sequence[Image.Image]] = ()  # for each further ControlNet, one such list
+    controls: Sequence[Sequence[Image.Image]]  # for each ControlNet, one such list
     seeds: Sequence[int]
     size: tuple[int, int]  # width and height, pixels
     fill_to: int = 0  # images that the call is filled up to where shapes are compiled

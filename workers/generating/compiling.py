@@ -28,8 +28,7 @@ def filled(call: Call) -> Call:
         call,
         prompts=_repeated(call.prompts, missing),
         negative_prompts=_repeated(call.negative_prompts, missing),
-        controls=_repeated(call.controls, missing),
-        more_controls=[_repeated(controls, missing) for controls in call.more_controls],
+        controls=[_repeated(images, missing) for images in call.controls],
         seeds=_repeated(call.seeds, missing),
     )
 

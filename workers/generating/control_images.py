@@ -25,11 +25,9 @@ class ControlImages:
 
     def of(self, item: Item, source: SourceResult | None) -> list[Named]:
         """One for each control, in the run's order. Raises NotFound and BadInput."""
-        if source and source.controls:
-            return [self._made(made.control) for made in source.controls if made.control]
-        if source and source.control:
-            return [self._made(source.control)]
-        return [self._ready_made(item)]
+        if source is None:
+            return [self._ready_made(item)]
+        return [self._made(control.image) for control in source.controls if control.image]
 
     def _made(self, stored: StoredObject) -> Named:
         if stored.key not in self._read:

@@ -7,7 +7,7 @@ import msgspec
 import redis
 
 from posemill.contract.identity import digest
-from posemill.contract.specs import GenerateSpec
+from posemill.contract.specs import ControlNetSpec, GenerateSpec
 
 log = logging.getLogger(__name__)
 
@@ -58,5 +58,8 @@ class FittingSizes:
 
     def _key(self, spec: GenerateSpec, size: Size) -> str:
         """What takes memory: the model on the card and the picture's size; steps, scales and schedulers do not."""
-        same = msgspec.structs.replace(spec, model="", scheduler="", num_inference_steps=0, guidance_scale=0.0)
+        nets = tuple(ControlNetSpec(controlnet=net.controlnet) for net in spec.controlnets)
+        same = msgspec.structs.replace(
+            spec, model="", scheduler="", num_inference_steps=0, guidance_scale=0.0, controlnets=nets
+        )
         return digest("fitting", self._card, size, same)

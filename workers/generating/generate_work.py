@@ -38,7 +38,7 @@ LIBRARIES = ("diffusers", "transformers", "torch", "accelerate", "xformers", "nu
 UPLOADS = 8  # side by side, for each batch
 
 
-class Wanted(msgspec.Struct, kw_only=True):
+class ItemInProgress(msgspec.Struct, kw_only=True):
     """An item on its way through the stage."""
 
     item: Item
@@ -81,14 +81,16 @@ class GenerateWork:
     def resident(self) -> list[str]:
         return self._pipelines.names
 
-    def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[Wanted]:
+    def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[ItemInProgress]:
         results = kept.items if kept else []
         done = {result.id: result for result in results if result.outcome is Outcome.DONE}
         items = self._slices.items(run, batch)
         numbers = {item.source for item in items if item.source is not None and item.id not in done}
         sources = self._slices.detected(run, numbers) if numbers else {}
-        wanted = [Wanted(item=item, source=_of(sources, item.source), result=done.get(item.id)) for item in items]
-        images = ControlImages(self._store, self._settings.hosts, limit_pixels=run.detect.limit_pixels)
+        wanted = [
+            ItemInProgress(item=item, source=_of(sources, item.source), result=done.get(item.id)) for item in items
+        ]
+        images = ControlImages(self._store, self._settings.hosts, limit_pixels=run.limit_pixels)
         if row is not None:
             _give_slots(run, wanted)
             wanted = wanted[row : row + 1]
@@ -98,8 +100,8 @@ class GenerateWork:
             _give_slots(run, wanted)
         return wanted
 
-    def compute(self, run: Run, loaded: list[Wanted]) -> list[Wanted]:
-        groups: dict[tuple[int, int], list[Wanted]] = defaultdict(list)
+    def compute(self, run: Run, loaded: list[ItemInProgress]) -> list[ItemInProgress]:
+        groups: dict[tuple[int, int], list[ItemInProgress]] = defaultdict(list)
         for entry in loaded:
             if entry.result is None:
                 groups[entry.size].append(entry)
@@ -107,7 +109,7 @@ class GenerateWork:
             self._compute_group(run, size, group)
         return loaded
 
-    def save(self, run: Run, computed: list[Wanted]) -> list[ItemResult]:
+    def save(self, run: Run, computed: list[ItemInProgress]) -> list[ItemResult]:
         made_with = self.made_with(run)
         with ThreadPoolExecutor(UPLOADS) as pool:
             return list(pool.map(lambda entry: entry.result or self._save_item(run, entry, made_with), computed))
@@ -119,8 +121,7 @@ class GenerateWork:
         pipeline = self._pipelines.get(run.generate)
         return {
             "generate": struct_values(run.generate),
-            "detect": struct_values(run.detect),
-            **({"more_detect": [struct_values(spec) for spec in run.more_detect]} if run.more_detect else {}),
+            "detects": [struct_values(spec) for spec in run.detects],
             **(pipeline.made_with if pipeline else {}),
             "batch_size": run.slicing[Stage.GENERATE].batch_size,
             "versions": versions(*LIBRARIES),
@@ -129,7 +130,7 @@ class GenerateWork:
     def unload(self) -> None:
         self._pipelines.clear()
 
-    def _compute_group(self, run: Run, size: tuple[int, int], group: list[Wanted]) -> None:
+    def _compute_group(self, run: Run, size: tuple[int, int], group: list[ItemInProgress]) -> None:
         """Make a group's pictures in calls as large as fit; a call that does not fit is halved.
 
         A call has the shape and the places that the whole batch gives it, so that a row made alone has the same bytes.
@@ -153,7 +154,7 @@ class GenerateWork:
                 return
             _hand_out(pictures, part, [entry.slot - number * most for entry in part], time.monotonic() - begun)
 
-    def _save_item(self, run: Run, entry: Wanted, made_with: dict[str, Any]) -> ItemResult:
+    def _save_item(self, run: Run, entry: ItemInProgress, made_with: dict[str, Any]) -> ItemResult:
         item, pixels = entry.item, entry.pixels
         assert pixels is not None
         picture = picture_of(pixels)
@@ -176,8 +177,7 @@ class GenerateWork:
             seed=item.seed,
             source=item.source,
             source_name=entry.source.name if entry.source else (item.control.name if item.control else ""),
-            control=entry.control_names[0],
-            controls=entry.control_names if len(entry.control_names) > 1 else [],
+            controls=entry.control_names,
             detector=detector,
             columns=item.columns,
             image=image,
@@ -215,7 +215,7 @@ def unusable(picture: Image.Image | None, *, unsafe: bool = False) -> str:
     return "black" if is_black(picture) else ""
 
 
-def _load_controls(run: Run, entry: Wanted, images: ControlImages) -> None:
+def _load_controls(run: Run, entry: ItemInProgress, images: ControlImages) -> None:
     """Give the entry its control images and size, or the result that says why it has none."""
     item, source = entry.item, entry.source
     if entry.result:
@@ -238,13 +238,13 @@ def _of(sources: dict[int, SourceResult], number: int | None) -> SourceResult | 
     return None if number is None else sources.get(number)
 
 
-def _give_slots(run: Run, wanted: list[Wanted]) -> None:
+def _give_slots(run: Run, wanted: list[ItemInProgress]) -> None:
     """Every entry that is to be made gets its place among those of its size.
 
     A ready-made control image is not looked at for it: its row, made alone, keeps its place where the recipe gives
     the size.
     """
-    together: dict[tuple[int, int], list[Wanted]] = defaultdict(list)
+    together: dict[tuple[int, int], list[ItemInProgress]] = defaultdict(list)
     for entry in wanted:
         size = entry.size if any(entry.size) else _planned_size(run, entry)
         if entry.result is None and size:
@@ -254,24 +254,24 @@ def _give_slots(run: Run, wanted: list[Wanted]) -> None:
             entry.slot, entry.slots = slot, len(group)
 
 
-def _planned_size(run: Run, entry: Wanted) -> tuple[int, int] | None:
+def _planned_size(run: Run, entry: ItemInProgress) -> tuple[int, int] | None:
     """The size that an entry will have, as far as it is known before its control image is read."""
     if entry.source:
         is_drawn = entry.source.outcome is Outcome.DONE
-        return picture_size((entry.source.width, entry.source.height), run.generate) if is_drawn else None
+        return picture_size(entry.source.size, run.generate) if is_drawn else None
     width, height = run.generate.width, run.generate.height
     return (width, height) if width and height else None
 
 
-def _parts(group: list[Wanted], most: int) -> dict[int, list[Wanted]]:
+def _parts(group: list[ItemInProgress], most: int) -> dict[int, list[ItemInProgress]]:
     """The group's entries by the call that makes them."""
-    parts: dict[int, list[Wanted]] = defaultdict(list)
+    parts: dict[int, list[ItemInProgress]] = defaultdict(list)
     for entry in group:
         parts[entry.slot // most].append(entry)
     return parts
 
 
-def _call(part: list[Wanted], size: tuple[int, int], *, places: list[int], slots: int) -> Call:
+def _call(part: list[ItemInProgress], size: tuple[int, int], *, places: list[int], slots: int) -> Call:
     """A call of so many images; places that no entry has repeat the first one, and are thrown away."""
     entries = [part[0]] * slots
     for place, entry in zip(places, part, strict=True):
@@ -279,14 +279,13 @@ def _call(part: list[Wanted], size: tuple[int, int], *, places: list[int], slots
     return Call(
         prompts=[entry.item.prompt for entry in entries],
         negative_prompts=[entry.item.negative_prompt for entry in entries],
-        controls=[entry.controls[0] for entry in entries],
-        more_controls=list(zip(*(entry.controls[1:] for entry in entries), strict=True)),
+        controls=list(zip(*(entry.controls for entry in entries), strict=True)),
         seeds=[entry.item.seed for entry in entries],
         size=size,
     )
 
 
-def _hand_out(pictures: Pictures, part: list[Wanted], places: list[int], seconds: float) -> None:
+def _hand_out(pictures: Pictures, part: list[ItemInProgress], places: list[int], seconds: float) -> None:
     for place, entry in zip(places, part, strict=True):
         entry.pixels = pictures.pixels[place]
         entry.unsafe, entry.truncated = pictures.unsafe[place], pictures.truncated[place]

@@ -76,10 +76,10 @@ class DiffusersPipeline:
 
     def _images(self, call: Call) -> Any:
         """The control images: pictures for one ControlNet; for several a tensor each, which all pipelines take."""
-        if not call.more_controls:
-            return list(call.controls)
+        if len(call.controls) == 1:
+            return list(call.controls[0])
         prepare, (width, height) = self._pipe.control_image_processor.preprocess, call.size
-        return [prepare(list(each), height=height, width=width) for each in (call.controls, *call.more_controls)]
+        return [prepare(list(images), height=height, width=width) for images in call.controls]
 
     def _prompts(self, call: Call, *, chunked: bool) -> dict[str, Any]:
         """The pipeline's arguments for the prompts, as embeddings."""
@@ -102,10 +102,10 @@ class DiffusersPipeline:
 
 
 def _strengths(spec: GenerateSpec) -> dict[str, Any]:
-    """How strongly and how long each ControlNet is heeded: a number for one, lists for several."""
+    """How strongly and how long each ControlNet has a say: a number for one, lists for several."""
     names = ("controlnet_conditioning_scale", "control_guidance_start", "control_guidance_end")
     if len(spec.controlnets) == 1:
-        return {name: getattr(spec, name) for name in names}
+        return {name: getattr(spec.controlnets[0], name) for name in names}
     return {name: [float(getattr(net, name)) for net in spec.controlnets] for name in names}
 
 
@@ -166,8 +166,7 @@ def _revisions(pipe: Any, spec: GenerateSpec) -> dict[str, Any]:
     """The commits that were loaded, as far as they can be told; else what the run was pinned to."""
     nets = getattr(pipe.controlnet, "nets", [pipe.controlnet])
     found = [_revision(net) or wanted.controlnet_revision for net, wanted in zip(nets, spec.controlnets, strict=True)]
-    revisions: dict[str, Any] = {"base": _revision(pipe) or spec.base_revision, "controlnet": found[0]}
-    return revisions if len(found) == 1 else {**revisions, "more_controlnets": found[1:]}
+    return {"base": _revision(pipe) or spec.base_revision, "controlnets": found}
 
 
 def _revision(loaded: Any) -> str | None:

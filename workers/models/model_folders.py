@@ -55,14 +55,11 @@ class ModelFolders:
         """The spec with every model's place instead of its name. Raises RunFault as `place` does."""
         for lora in spec.loras:
             self.require_file(lora)
-        nets = tuple(
-            msgspec.structs.replace(net, controlnet=self.place(net.controlnet)) for net in spec.more_controlnets
-        )
+        nets = tuple(msgspec.structs.replace(net, controlnet=self.place(net.controlnet)) for net in spec.controlnets)
         return msgspec.structs.replace(
             spec,
             base=self.place(spec.base),
-            controlnet=self.place(spec.controlnet),
-            more_controlnets=nets,
+            controlnets=nets,
             vae=self.place(spec.vae) if spec.vae else None,
             base_config=self.place(spec.base_config) if spec.base_config else None,
             loras=tuple(msgspec.structs.replace(lora, lora=self.place(lora.lora)) for lora in spec.loras),

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import msgspec
 import yaml
 
 from posemill.catalogue.models import MODELS
@@ -10,7 +9,7 @@ from posemill.contract.records import Run
 from producer.exports.counts.statistics import Statistics
 from producer.exports.samples.columns import Kind
 from producer.exports.samples.options import Form, Options
-from producer.exports.writing.shards import Manifest
+from producer.exports.writing.shards import ExportIndex
 from producer.sheets.pages import environment
 
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"),
@@ -20,18 +19,19 @@ MOST_PROMPTS = 20
 
 
 def render_card(
-    manifest: Manifest, run: Run, statistics: Statistics, kinds: dict[str, Kind], *, licence: str, sheet: bool
+    export_index: ExportIndex, run: Run, statistics: Statistics, kinds: dict[str, Kind], *, licence: str, sheet: bool
 ) -> str:
     """The whole README.md."""
+    header = hub_header(export_index, run, licence=licence)
     return environment().get_template("data_card.md.j2").render(
-        header=yaml.safe_dump(hub_header(manifest, run, licence=licence), sort_keys=False, allow_unicode=True).strip(),
-        manifest=manifest,
+        header=yaml.safe_dump(header, sort_keys=False, allow_unicode=True).strip(),
+        export_index=export_index,
         run=run,
         statistics=statistics,
-        total=sum(manifest.samples.values()),
+        total=sum(export_index.samples.values()),
         sheet=sheet,
         kinds=kinds,
-        flags=training_flags(manifest.options),
+        flags=training_flags(export_index.options),
         models=models(run),
         model_licence=model_licence(run),
         recipe=yaml.safe_dump(run.recipe, sort_keys=False, allow_unicode=True).strip(),
@@ -39,9 +39,9 @@ def render_card(
     )  # fmt: skip
 
 
-def hub_header(manifest: Manifest, run: Run, *, licence: str) -> dict[str, Any]:
+def hub_header(export_index: ExportIndex, run: Run, *, licence: str) -> dict[str, Any]:
     """What the Hub and `datasets.load_dataset` read: licence, tags, size, and where each split's files lie."""
-    total = sum(manifest.samples.values())
+    total = sum(export_index.samples.values())
     own_licence = {"license_name": "see-below"} if licence == "other" else {}
     return {
         "license": licence,
@@ -54,8 +54,8 @@ def hub_header(manifest: Manifest, run: Run, *, licence: str) -> dict[str, Any]:
             {
                 "config_name": "default",
                 "data_files": [
-                    {"split": split, "path": split_pattern(manifest.options.form, split)}
-                    for split, samples in manifest.samples.items()
+                    {"split": split, "path": split_pattern(export_index.options.form, split)}
+                    for split, samples in export_index.samples.items()
                     if samples
                 ],
             }
@@ -78,20 +78,16 @@ def training_flags(options: Options) -> str:
 
 def models(run: Run) -> list[tuple[str, str, str]]:
     """Role, model and revision of everything that had a part."""
-    spec, detect = run.generate, run.detect
-    found = [
-        ("base", spec.base, spec.base_revision or ""),
-        ("ControlNet", spec.controlnet, spec.controlnet_revision or ""),
-        ("detector", detect.detector, ""),
-    ]
-    return [*found, *([("detector's weights", detect.weights, detect.revision or "")] if detect.weights else [])]
+    spec = run.generate
+    found = [("base", spec.base, spec.base_revision or "")]
+    found += [("ControlNet", net.controlnet, net.controlnet_revision or "") for net in spec.controlnets]
+    for detect in run.detects:
+        found.append(("detector", detect.detector, ""))
+        found += [("detector's weights", detect.weights, detect.revision or "")] if detect.weights else []
+    return found
 
 
 def model_licence(run: Run) -> str:
     """What posemill knows about the model's licence, in words."""
     named = MODELS.get(run.generate.model)
     return named.licence if named else "not known to posemill; see the models' own cards"
-
-
-def settings_of(spec: msgspec.Struct) -> dict[str, Any]:
-    return {name: value for name, value in msgspec.structs.asdict(spec).items() if value is not None}

@@ -4,29 +4,30 @@ from markupsafe import Markup
 
 from posemill.contract.records import Run
 from producer.exports.counts.statistics import Statistics
-from producer.exports.report.card import model_licence, models, settings_of
+from producer.exports.report.card import model_licence, models
 from producer.exports.report.plots import shown, svg
 from producer.exports.report.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.report.pose_map import FEWEST_POSES, map_poses
-from producer.exports.writing.shards import Manifest
+from producer.exports.samples.settings import settings_of
+from producer.exports.writing.shards import ExportIndex
 from producer.sheets.contact_sheet import Sheet, picture_environment, sampled
 from producer.sheets.pages import script_digest
 
 MOST_SOURCES = 4
 
 
-def render_report(manifest: Manifest, run: Run, statistics: Statistics, pictures: Markup | None) -> str:
+def render_report(export_index: ExportIndex, run: Run, statistics: Statistics, pictures: Markup | None) -> str:
     """The page; `pictures` is what `report_pictures` made, where there is anything to show."""
-    figures = shown(statistics, manifest.outcomes)
+    figures = shown(statistics, export_index.outcomes)
     del figures["Items that are not here, by reason"]  # the table of outcomes has them
     kept = list(statistics.poses.kept.values())
     poses = map_poses(kept) if len(kept) >= FEWEST_POSES else None
     return picture_environment().get_template("report.html.j2").render(
         title=run.name,
-        manifest=manifest,
+        export_index=export_index,
         run=run,
         statistics=statistics,
-        total=sum(manifest.samples.values()),
+        total=sum(export_index.samples.values()),
         values={title: figure for title, figure in figures.items() if isinstance(figure, str)},
         plots={title: Markup(svg(draw, title)) for title, draw in figures.items() if not isinstance(draw, str)},
         pose_map=pose_map_svg(poses) if poses else None,
@@ -34,7 +35,7 @@ def render_report(manifest: Manifest, run: Run, statistics: Statistics, pictures
         clusters=[(cluster_svg(each, number), each) for number, each in enumerate(poses.clusters)] if poses else [],
         models=models(run),
         model_licence=model_licence(run),
-        settings={"generate": settings_of(run.generate), "detect": settings_of(run.detect)},
+        settings=settings_of(run),
         pictures=pictures or "",
         script_digest=script_digest(),
     )  # fmt: skip

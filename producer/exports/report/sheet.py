@@ -12,7 +12,7 @@ from posemill.errors import PosemillError
 from posemill.pictures.decoding import decode_picture
 from posemill.pictures.poses import Pose, from_openpose_json
 from posemill.storage.store import Store
-from producer.exports.samples.controls import ControlImages, control_name, read_address
+from producer.exports.samples.controls import SampleControls, control_name, read_address
 from producer.exports.samples.keeping import Kept
 from producer.exports.samples.onlooker import Onlooker
 from producer.exports.samples.options import Form, Options
@@ -102,7 +102,7 @@ class Shown(Onlooker):
         self._current.add(seen)
 
     def left_out(self, item: ItemResult) -> None:
-        self._turn_to(item.source, item.control)
+        self._turn_to(item.source, next(iter(item.controls), ""))
         self._current.add(_Seen(item=item, text=item.prompt))
 
     def sheet(self, store: Store, run: Run, folder: Path, *, title: str, subtitle: str) -> Sheet:
@@ -147,7 +147,7 @@ class _Reader:
     def __init__(self, store: Store, run: Run, folder: Path, options: Options) -> None:
         self._store, self._run, self._folder, self._options = store, run, folder, options
         self._plans: Kept[bytes] = Kept(4)
-        self._control_images = ControlImages(store)
+        self._control_images = SampleControls(store)
 
     def row(self, source: _Source) -> SheetRow | None:
         """None when its control image is gone."""

@@ -11,9 +11,10 @@ import msgspec
 
 from posemill.contract.records import Run
 from producer.exports.samples.options import Options
-from producer.exports.samples.pictures import Made
+from producer.exports.samples.pictures import PreparedSample
 from producer.exports.samples.published import PROVENANCE, published_json, published_name, published_run, sources_of
 from producer.exports.samples.reading import Sample
+from producer.exports.samples.settings import settings_of
 from producer.exports.samples.splits import split_of
 from producer.recipes.prompts import parse_template
 from producer.submitting.planning import CAPTION
@@ -79,7 +80,7 @@ class Columns:
         self._options = options
         self._sources = sources_of(run)
         run = run if options.with_provenance else published_run(run)
-        self._settings = _settings("generate", run.generate) | _settings("detect", run.detect)
+        self._settings = _columns_of(settings_of(run))
         self._own = own_columns(run)
         settings = {name: _KINDS[type(value)] for name, value in self._settings.items()}
         own = {f"column_{name}": Kind.TEXT for name in self._own}
@@ -121,7 +122,7 @@ class Columns:
             "image_bytes": image.size,
             "control": sample.control,
             "controls": msgspec.json.encode(sample.controls).decode(),
-            "control_sha256": source.control.sha256 if source and source.control else "",
+            "control_sha256": sample.drawn.sha256 if sample.drawn else "",
             "batch": sample.batch,
             "attempt": sample.attempt,
             "worker": sample.worker,
@@ -141,7 +142,7 @@ class Columns:
         shown = {"source": published_name(row["source"], self._sources), "made_with": made_with}
         return {name: value for name, value in (row | shown).items() if name not in PROVENANCE}
 
-    def of_made(self, made: Made, row: dict[str, Any], near_duplicate_of: str) -> dict[str, Any]:
+    def of_made(self, made: PreparedSample, row: dict[str, Any], near_duplicate_of: str) -> dict[str, Any]:
         """Everything: the sample's row and what its pictures say, in the order of `kinds`."""
         row = row | {
             "openpose": made.pose.openpose if made.pose else "",
@@ -159,10 +160,10 @@ def own_columns(run: Run) -> list[str]:
     return sorted({name for template in templates for name in template.columns} - {CAPTION})
 
 
-def _settings(stage: str, spec: msgspec.Struct) -> dict[str, Any]:
-    """A stage's settings that have a value; what is neither number nor text becomes JSON."""
-    values = {name: value for name, value in msgspec.structs.asdict(spec).items() if value is not None}
+def _columns_of(settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """A column for each setting; what is neither number nor text becomes JSON."""
     return {
         f"{stage}_{name}": value if type(value) in _KINDS else msgspec.json.encode(value).decode()
+        for stage, values in settings.items()
         for name, value in values.items()
     }

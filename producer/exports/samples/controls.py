@@ -20,7 +20,7 @@ DRAWN = "controls/"  # where the detect stage keeps what it has drawn
 KEPT = 32  # control images in memory; neighbours in a run share theirs
 
 
-class Control(msgspec.Struct, frozen=True, kw_only=True):
+class FittedControl(msgspec.Struct, frozen=True, kw_only=True):
     """A control image, ready to be written."""
 
     name: str  # for a file: the same for all samples that share it
@@ -35,36 +35,36 @@ def control_name(address: str) -> str:
     return Path(address).stem if address.startswith(DRAWN) else digest("control image", address)
 
 
-class ControlImages:
+class SampleControls:
     """Reads control images; safe between threads."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._kept: Kept[Control] = Kept(KEPT)
+        self._kept: Kept[FittedControl] = Kept(KEPT)
 
-    def of(self, sample: Sample) -> Control:
+    def of(self, sample: Sample) -> FittedControl:
         """Fitted to the sample's image. Raises ChangedObject when it is not the one that was used."""
         address, size = sample.control, (sample.item.width, sample.item.height)
         return self._kept.get((address, size), lambda: fitted_control(self._read(sample, address), address, size))
 
     def _read(self, sample: Sample, address: str) -> bytes:
-        drawn = sample.source.control if sample.source else None
+        drawn = sample.drawn
         if drawn and drawn.key == address:
             return get_unchanged(self._store, address, drawn.sha256)
         return read_address(self._store, address)
 
 
-def fitted_control(content: bytes, address: str, size: Size) -> Control:
+def fitted_control(content: bytes, address: str, size: Size) -> FittedControl:
     """The picture as PNG; untouched where it is a plain PNG of the image's shape, else brought to the image's size."""
     ours = address.startswith(DRAWN)
     picture = Image.open(io.BytesIO(content)) if ours else _ready_made(content)
     name, drawn_size = control_name(address), picture.size
     if (ours or is_plain_png(content)) and drawn_size[0] * size[1] == drawn_size[1] * size[0]:
-        return Control(name=name, png=content, sha256=sha256(content), size=drawn_size, drawn_size=drawn_size)
+        return FittedControl(name=name, png=content, sha256=sha256(content), size=drawn_size, drawn_size=drawn_size)
     png = io.BytesIO()
     fitted(picture.convert("RGB"), size).resize(size, Image.Resampling.LANCZOS).save(png, "PNG")
     fitted_name = f"{name}-{size[0]}x{size[1]}"
-    return Control(
+    return FittedControl(
         name=fitted_name, png=png.getvalue(), sha256=sha256(png.getvalue()), size=size, drawn_size=picture.size
     )
 

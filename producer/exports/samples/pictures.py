@@ -12,7 +12,7 @@ from posemill.errors import BadInput
 from posemill.pictures.decoding import PictureError, decode_picture, is_black
 from posemill.pictures.hashes import perceptual_hash
 from posemill.storage.store import Store, get_unchanged
-from producer.exports.samples.controls import Control, ControlImages, read_address
+from producer.exports.samples.controls import FittedControl, SampleControls, read_address
 from producer.exports.samples.keeping import Kept
 from producer.exports.samples.keypoints import PlacedPose, placed
 from producer.exports.samples.options import ImageFormat, Options
@@ -23,13 +23,13 @@ KEPT_POSES = 32  # neighbours in a run share theirs
 PNG = b"\x89PNG"
 
 
-class Made(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedSample(msgspec.Struct, frozen=True, kw_only=True):
     """A sample with its pictures, encoded."""
 
     sample: Sample
     image: bytes
     image_sha256: str
-    control: Control
+    control: FittedControl
     pose: PlacedPose | None  # in the image's pixels; None: the control image was ready-made
     source: bytes | None  # the source image, where it is wanted and there is one
     perceptual_hash: int  # 64 bits
@@ -42,23 +42,23 @@ class Maker:
         self._store = store
         self._run = run
         self._options = options
-        self._controls = ControlImages(store)
+        self._controls = SampleControls(store)
         self._plans: Kept[bytes] = Kept(KEPT_SHARDS)
         self._poses: Kept[PlacedPose] = Kept(KEPT_POSES)
 
-    def make(self, sample: Sample) -> Made:
+    def make(self, sample: Sample) -> PreparedSample:
         """Raises ChangedObject, NotFound, or BadInput when the image is black or something is no picture."""
         try:
             return self._make(sample)
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:  # Pillow's, about its bytes
             raise BadInput(f"item {sample.item.id}: a picture of it cannot be read ({error})") from error
 
-    def _make(self, sample: Sample) -> Made:
+    def _make(self, sample: Sample) -> PreparedSample:
         assert sample.item.image is not None
         stored = get_unchanged(self._store, sample.item.image.key, sample.item.image.sha256)
         image, hash_bits = self._looked_at(sample, stored)
         control = self._controls.of(sample)
-        return Made(
+        return PreparedSample(
             sample=sample,
             image=image,
             image_sha256=sample.item.image.sha256 if image is stored else sha256(image),
@@ -83,7 +83,7 @@ class Maker:
             raise BadInput(f"item {sample.item.id}: the image is black, though its record says done")
         return stored if keep else encoded(picture, self._options), known or perceptual_hash(picture)
 
-    def _pose(self, sample: Sample, control: Control) -> PlacedPose | None:
+    def _pose(self, sample: Sample, control: FittedControl) -> PlacedPose | None:
         if not sample.source or not sample.source.pose:
             return None
         pose, sizes = sample.source.pose, (control.drawn_size, (sample.item.width, sample.item.height))
@@ -97,7 +97,7 @@ class Maker:
             return None
         content = read_address(self._store, source.key or source.uri or "")
         try:
-            picture = decode_picture(content, limit_pixels=self._run.detect.limit_pixels)
+            picture = decode_picture(content, limit_pixels=self._run.limit_pixels)
         except PictureError as error:
             raise BadInput(f"item {sample.item.id}: {source.name}: {error}") from error
         return encoded(picture, self._options)

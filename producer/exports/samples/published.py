@@ -1,6 +1,6 @@
 """What an export tells others: no clock, no worker and no address of anything, unless provenance is asked for.
 
-So two runs of one recipe export the same bytes; `posemill.json` and `manifest.json` alone name the run.
+So two runs of one recipe export the same bytes; `posemill.json` and `index.json` alone name the run.
 """
 
 import re
@@ -52,8 +52,7 @@ def published_run(run: Run) -> Run:
     return msgspec.structs.replace(
         run,
         recipe=published_values(run.recipe),
-        detect=_published(run.detect),
-        more_detect=tuple(_published(spec) for spec in run.more_detect),
+        detects=tuple(_published(spec) for spec in run.detects),
         generate=_published(run.generate),
     )
 

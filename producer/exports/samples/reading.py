@@ -10,7 +10,7 @@ import msgspec
 
 from posemill.contract.identity import digest
 from posemill.contract.keys import RunKeys, Stage
-from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult
+from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult, StoredObject
 from posemill.errors import NotFound, NotOver, RunPaused
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage.store import Store
@@ -36,12 +36,17 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def control(self) -> str:
         """Where its control image lies, the first where it has several: a key of the store, or an address elsewhere."""
-        return self.item.control
+        return self.item.controls[0]
 
     @property
     def controls(self) -> tuple[str, ...]:
         """Where all of them lie, in the order of the run's controls."""
-        return tuple(self.item.controls or (self.item.control,))
+        return tuple(self.item.controls)
+
+    @property
+    def drawn(self) -> StoredObject | None:
+        """The first control image as the detect stage stored it; None for a ready-made one."""
+        return self.source.controls[0].image if self.source else None
 
     @property
     def origin(self) -> str:
@@ -74,7 +79,9 @@ class SampleReader:
         Then it raises NotOver after timeout_seconds, and RunPaused when a fault has paused the run.
         `other` is shown every item that is not done, in its place among them.
         """
-        batches = self._written(poll_seconds, timeout_seconds) if watch else iter(range(self.plan.generate_batches))
+        batches = (
+            self._written(poll_seconds, timeout_seconds) if watch else iter(range(self.plan.batches[Stage.GENERATE]))
+        )
         for found in in_order(self._read, batches, threads=THREADS, ahead=0 if watch else AHEAD):
             if found is None:
                 self.missing_batches += 1
@@ -93,7 +100,7 @@ class SampleReader:
     def _written(self, poll_seconds: float, timeout_seconds: float | None) -> Iterator[int]:
         """Each batch's number, once it has a record."""
         deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
-        for batch in range(self.plan.generate_batches):
+        for batch in range(self.plan.batches[Stage.GENERATE]):
             while self._store.head(self._keys.record(Stage.GENERATE, batch)) is None and not self._is_stopped():
                 if time.monotonic() > deadline:
                     raise NotOver(f"run {self.run.id!r} has not ended after {timeout_seconds:g} s; export it again")

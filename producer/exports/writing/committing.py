@@ -12,11 +12,11 @@ from posemill.errors import BadInput, NotFound
 from producer.exports.counts.statistics import Statistics
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import (
+    EXPORT_INDEX,
     INDEXES,
-    MANIFEST,
     MARKER,
-    Index,
     Marker,
+    ShardIndex,
     encode_pretty,
     index_name,
     statistics_name,
@@ -26,7 +26,7 @@ from producer.exports.writing.shards import (
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """A shard that is committed."""
 
-    index: Index
+    index: ShardIndex
     index_sha256: str
     statistics: Statistics
 
@@ -61,7 +61,7 @@ class Commits:
         try:
             statistics = msgspec.json.decode(self._destination.read(statistics_name(split, number)), type=Statistics)
             content = self._destination.read(index_name(split, number))
-            index = msgspec.json.decode(content, type=Index)
+            index = msgspec.json.decode(content, type=ShardIndex)
         except (NotFound, msgspec.DecodeError):
             return None
         if index.refused or [entry.record_sha256 for entry in index.samples] != records:
@@ -69,7 +69,7 @@ class Commits:
         self._ours.add(index_name(split, number))
         return Standing(index=index, index_sha256=sha256(content), statistics=statistics)
 
-    def commit(self, index: Index, statistics: Statistics) -> Standing:
+    def commit(self, index: ShardIndex, statistics: Statistics) -> Standing:
         """The shard's files stand; write its index, then its statistics, which say that it is whole."""
         content = encode_pretty(index)
         self._destination.write(index_name(index.split, index.number), content)
@@ -78,14 +78,14 @@ class Commits:
         return Standing(index=index, index_sha256=sha256(content), statistics=statistics)
 
     def discard_others(self) -> None:
-        """Once: remove the manifest and the shards of an earlier export that this one has not found again."""
+        """Once: remove the export index and the shards of an earlier export that this one has not found again."""
         if self._cleared:
             return
         self._cleared = True
         others = [name for name in self._destination.names(INDEXES) if name not in self._ours]
         if others:
-            self._destination.delete(MANIFEST)
+            self._destination.delete(EXPORT_INDEX)
         for name in others:
-            index = msgspec.json.decode(self._destination.read(name), type=Index)
+            index = msgspec.json.decode(self._destination.read(name), type=ShardIndex)
             for gone in (statistics_name(index.split, index.number), *(file.name for file in index.files), name):
                 self._destination.delete(gone)

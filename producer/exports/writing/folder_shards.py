@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from posemill.contract.identity import sha256
 from producer.exports.samples.options import Form, Options
-from producer.exports.samples.pictures import Made
+from producer.exports.samples.pictures import PreparedSample
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import StoredFile, rows_name
 from producer.exports.writing.temporary import GrowingFile
@@ -51,11 +51,11 @@ class FolderShard:
         self._files: dict[str, StoredFile] = {}
         self._lock = threading.Lock()
 
-    def store(self, made: Made) -> None:
+    def store(self, made: PreparedSample) -> None:
         for name, content in self._contents(made).items():
             self._write(name, content)
 
-    def add(self, made: Made, row: dict[str, Any]) -> None:
+    def add(self, made: PreparedSample, row: dict[str, Any]) -> None:
         names = list(self._contents(made))
         named = {"file_name": names[0], "conditioning_image_file_name": names[1]}
         if made.source is not None:
@@ -66,7 +66,7 @@ class FolderShard:
     def close(self) -> list[StoredFile]:
         return [*(self._files[name] for name in sorted(self._files)), self._rows.finish()]
 
-    def _contents(self, made: Made) -> dict[str, bytes]:
+    def _contents(self, made: PreparedSample) -> dict[str, bytes]:
         """The sample's files, relative to the split: image, control image, and what else there is."""
         item_id = made.sample.item.id
         contents = {
@@ -79,7 +79,7 @@ class FolderShard:
             contents[self._pose_name(made)] = made.pose.openpose.encode()
         return contents
 
-    def _pose_name(self, made: Made) -> str:
+    def _pose_name(self, made: PreparedSample) -> str:
         return f"poses/{self._number:05d}/{made.control.name}.json"
 
     def _write(self, name: str, content: bytes) -> None:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 
 from producer.exports.samples.columns import Kind
 from producer.exports.samples.options import Options
-from producer.exports.samples.pictures import Made
+from producer.exports.samples.pictures import PreparedSample
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import StoredFile
 from producer.exports.writing.temporary import GrowingFile
@@ -45,10 +45,10 @@ class ParquetShard:
         self._writer = pq.ParquetWriter(self._file.stream, self._schema, compression=_by_leaf(compression))
         self._rows: list[dict[str, Any]] = []
 
-    def store(self, made: Made) -> None:
+    def store(self, made: PreparedSample) -> None:
         """Nothing: a row group is written at once."""
 
-    def add(self, made: Made, row: dict[str, Any]) -> None:
+    def add(self, made: PreparedSample, row: dict[str, Any]) -> None:
         name = row["item_id"]
         pictures = {
             "image": {"bytes": made.image, "path": f"{name}.{self._suffix}"},

@@ -1,4 +1,4 @@
-"""What is written down about an export: a shard's index, and the manifest of the whole."""
+"""What is written down about an export: a shard's index, and the index of the whole."""
 
 from typing import Any, Protocol
 
@@ -6,10 +6,10 @@ import msgspec
 
 from posemill.contract.identity import sha256
 from producer.exports.samples.options import Options
-from producer.exports.samples.pictures import Made
+from producer.exports.samples.pictures import PreparedSample
 
 MARKER = "posemill.json"  # first: whose export this is
-MANIFEST = "manifest.json"  # last: the export is whole
+EXPORT_INDEX = "index.json"  # last: the export is whole
 INDEXES, STATISTICS, ROWS = "index/", "statistics/", "rows/"
 
 
@@ -41,7 +41,7 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     message: str
 
 
-class Index(msgspec.Struct, frozen=True, kw_only=True):
+class ShardIndex(msgspec.Struct, frozen=True, kw_only=True):
     """A shard's samples, in order, and its files. Written after them."""
 
     split: str
@@ -52,7 +52,7 @@ class Index(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
-    """A shard in the manifest."""
+    """A shard in the export index."""
 
     split: str
     number: int
@@ -68,7 +68,7 @@ class Marker(msgspec.Struct, frozen=True, kw_only=True):
     options: Options
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+class ExportIndex(msgspec.Struct, frozen=True, kw_only=True):
     """A finished export. Written last."""
 
     run_id: str
@@ -88,10 +88,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 class ShardWriter(Protocol):
     """Writes the files of one shard."""
 
-    def store(self, made: Made) -> None:
+    def store(self, made: PreparedSample) -> None:
         """Write what needs no order; called by several threads."""
 
-    def add(self, made: Made, row: dict[str, Any]) -> None:
+    def add(self, made: PreparedSample, row: dict[str, Any]) -> None:
         """Write what does; called once for each sample, in order, after its `store`."""
 
     def close(self) -> list[StoredFile]:

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from producer.exports.samples.options import Options
-from producer.exports.samples.pictures import Made
+from producer.exports.samples.pictures import PreparedSample
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import StoredFile
 from producer.exports.writing.temporary import GrowingFile
@@ -28,10 +28,10 @@ class WebdatasetShard:
         self._tar = TarWriter(self._file.stream, encoder=False, mtime=0, user="posemill", group="posemill")
         self._tar.tarstream = tarfile.open(fileobj=self._file.stream, mode="w")  # noqa: SIM115  # theirs cuts to pieces
 
-    def store(self, made: Made) -> None:
+    def store(self, made: PreparedSample) -> None:
         """Nothing: a tar grows in order."""
 
-    def add(self, made: Made, row: dict[str, Any]) -> None:
+    def add(self, made: PreparedSample, row: dict[str, Any]) -> None:
         members = {
             "__key__": row["item_id"],
             self._suffix: made.image,

@@ -6,16 +6,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posemill.contract.identity import control_digest, derived_seed, digest, item_digest, picture_digest
-from posemill.contract.specs import DetectSpec, GenerateSpec
+from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec
 
 DETECT = DetectSpec(detector="openpose")
-GENERATE = GenerateSpec(model="m", base="b", controlnet="c")
+GENERATE = GenerateSpec(model="m", base="b", controlnets=(ControlNetSpec(controlnet="c"),))
 
 
 def other(value):
     """A value of the same kind that is not this one."""
     if isinstance(value, bool):
         return not value
+    if isinstance(value, tuple):
+        return (*value, ControlNetSpec(controlnet="another"))
     return value + 1 if isinstance(value, int | float) else f"{value} "
 
 
@@ -28,9 +30,9 @@ def variants(spec):
 
 def test_digests_never_change():
     """Stored objects are found again by these: a change of one is a change of every key."""
-    shared = picture_digest(DETECT, GENERATE)
+    shared = picture_digest([DETECT], GENERATE)
     assert control_digest("00", DETECT) == "6a074ef78722f9e146e6d1047afc3f71"
-    assert item_digest(shared, "00", "a chef", "", 7) == "52967f54cd8d37f3ae3cd88b8ab57b37"
+    assert item_digest(shared, "00", "a chef", "", 7) == "3446a4f872c51afe0c5e66507ec8f013"
     assert derived_seed(0, "00", "a chef", 1) == 2469498593
 
 
@@ -53,9 +55,18 @@ def test_a_control_image_is_another_with_other_bytes():
 
 @pytest.mark.parametrize("spec", [*variants(GENERATE), *variants(DETECT)])
 def test_a_picture_is_another_with_every_setting_but_the_models_name(spec):
-    changed = picture_digest(DETECT, spec) if isinstance(spec, GenerateSpec) else picture_digest(spec, GENERATE)
+    changed = picture_digest([DETECT], spec) if isinstance(spec, GenerateSpec) else picture_digest([spec], GENERATE)
     named_only = isinstance(spec, GenerateSpec) and spec.model != GENERATE.model
-    assert (changed == picture_digest(DETECT, GENERATE)) == named_only
+    assert (changed == picture_digest([DETECT], GENERATE)) == named_only
+
+
+def test_equal_settings_are_one_identity_however_they_were_given():
+    given = ControlNetSpec(controlnet="c", controlnet_conditioning_scale=float("1"), control_guidance_end=float("1"))
+    spelled_out = DetectSpec(detector="openpose", bg_th=float("0.1"), image_resolution=int("512"))
+    assert control_digest("00", spelled_out) == control_digest("00", DETECT)
+    assert picture_digest([DETECT], msgspec.structs.replace(GENERATE, controlnets=(given,))) == picture_digest(
+        [DETECT], GENERATE
+    )
 
 
 @given(st.tuples(st.text(), st.text(), st.text(), st.integers(0, 2**63 - 1)), st.data())

@@ -23,6 +23,7 @@ from posemill.contract.records import (
     encode,
     encode_shard,
 )
+from tests.planned import by_stage
 
 SLICING = Slicing(batch_size=4, shard_size=12)
 PROMPT = "line\nbreak\r, \x85, \u2028 and \u2029, \0, 厨师 👩‍🍳"  # all that str.splitlines would cut at
@@ -80,21 +81,21 @@ def test_a_source_comes_back_as_it_was_written(where):
 
 def test_a_batch_record_comes_back_as_it_was_written():
     image = StoredObject(key="k", sha256="s", etag="e", size=5)
-    written = record(items=[ItemResult(id="i", outcome=Outcome.DONE, prompt=PROMPT, image=image, seconds=0.5)])
+    written = record(results=[ItemResult(id="i", outcome=Outcome.DONE, prompt=PROMPT, image=image, seconds=0.5)])
     assert decode(encode(written), BatchRecord) == written
 
 
 def test_a_record_counts_its_outcomes():
     outcomes = [Outcome.DONE, Outcome.FAILED, Outcome.DONE, Outcome.REJECTED]
-    items = record(items=[ItemResult(id="i", outcome=outcome) for outcome in outcomes])
-    sources = record(sources=[SourceResult(source=0, name="n", outcome=outcome) for outcome in outcomes[:2]])
+    items = record(results=[ItemResult(id="i", outcome=outcome) for outcome in outcomes])
+    sources = record(results=[SourceResult(source=0, name="n", outcome=outcome) for outcome in outcomes[:2]])
     assert items.counts == {Outcome.DONE: 2, Outcome.REJECTED: 1, Outcome.FAILED: 1}
     assert sources.counts == {Outcome.DONE: 1, Outcome.REJECTED: 0, Outcome.FAILED: 1}
 
 
 def test_a_plan_knows_the_totals_of_each_stage():
-    plan = Plan(sources=5, items=40, refused_rows=1, detect_batches=2, generate_batches=10)
-    assert [(plan.rows(stage), plan.batches(stage)) for stage in (Stage.DETECT, Stage.GENERATE)] == [(5, 2), (40, 10)]
+    plan = Plan(rows=by_stage(5, 40), batches=by_stage(2, 10), refused_rows=1)
+    assert (plan.sources, plan.items) == (plan.rows[Stage.DETECT], plan.rows[Stage.GENERATE]) == (5, 40)
 
 
 def test_lines_are_decoded_one_by_one():

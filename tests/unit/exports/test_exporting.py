@@ -16,7 +16,7 @@ from producer.exports.proof import check_export
 from producer.exports.samples import pictures
 from producer.exports.samples.options import Form, ImageFormat, Options
 from producer.exports.writing.destinations import FolderDestination
-from producer.exports.writing.shards import Manifest
+from producer.exports.writing.shards import ExportIndex
 from producer.sheets.thumbnails import thumbnail
 from tests.conftest import wait_until
 from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, variant_image
@@ -27,7 +27,7 @@ ITEMS = 40  # of which 36 are done
 
 def export(
     store: SyntheticStore, folder: Path, form: Form = Form.WEBDATASET, *, watch: bool = False, **choices: object
-) -> Manifest:
+) -> ExportIndex:
     options = Options(form=form, **{"shard_size": 8, **choices})
     exporter = Exporter(store, RUN_ID, FolderDestination(folder), options)
     manifest = exporter.export(watch=watch, poll_seconds=0.02)
@@ -63,7 +63,7 @@ def test_an_interrupted_export_goes_on_and_ends_in_the_same_bytes(form: Form, tm
 
     with pytest.raises(KeyboardInterrupt):
         export(Failing(ITEMS), tmp_path / "cut", form)
-    assert not (tmp_path / "cut" / "manifest.json").exists()
+    assert not (tmp_path / "cut" / "index.json").exists()
     with pytest.raises(BadInput, match="no finished export"):
         check_export(FolderDestination(tmp_path / "cut"))
     store = SyntheticStore(ITEMS)
@@ -78,7 +78,7 @@ def test_watching_exports_shards_while_the_run_goes_on(tmp_path: Path) -> None:
     watching = threading.Thread(target=export, args=(store, tmp_path / "live"), kwargs={"watch": True})
     watching.start()
     wait_until((tmp_path / "live/statistics/train-00000.json").exists)
-    assert not (tmp_path / "live/manifest.json").exists()
+    assert not (tmp_path / "live/index.json").exists()
     assert not (tmp_path / "live/index/train-00003.json").exists()
     made.update(range(5))
     watching.join(60)
@@ -222,7 +222,7 @@ def test_check_notices_samples_that_are_incomplete_doubled_or_in_the_wrong_split
     )
     kinds = set(faults(tmp_path).values())
     assert {"wrong_sample", "double_sample"} <= kinds
-    options = tmp_path / "manifest.json"
+    options = tmp_path / "index.json"
     options.write_text(options.read_text().replace('"test": 0.0', '"test": 1.0'))
     assert "wrong_split" in faults(tmp_path).values()
 
@@ -231,7 +231,7 @@ def forge(folder: Path, name: str, change) -> None:
     """Change an index and make the manifest agree, as somebody would who wants to deceive."""
     before = (folder / name).read_bytes()
     (folder / name).write_text(change(before.decode()))
-    manifest = folder / "manifest.json"
+    manifest = folder / "index.json"
     after = (folder / name).read_bytes()
     assert after != before
     manifest.write_text(manifest.read_text().replace(sha256(before), sha256(after)))

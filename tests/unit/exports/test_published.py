@@ -17,7 +17,7 @@ from producer.exports.samples.published import PROVENANCE, published_name, publi
 from producer.exports.writing.destinations import FolderDestination
 from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, synthetic_run
 
-NAMES_THE_RUN = {"posemill.json", "manifest.json"}
+NAMES_THE_RUN = {"posemill.json", "index.json"}
 HOST, CLOCK, KEY = "secret-host", "2099-12-31", f"runs/{RUN_ID}/"
 
 
@@ -34,8 +34,10 @@ class Elsewhere(SyntheticStore):
             worker=f"{HOST}:{record.batch}",
             attempt=3,
             finished_at=f"{CLOCK}T00:00:00+00:00",
-            items=[msgspec.structs.replace(item, seconds=item.seconds * 7, batch_size=1) for item in record.items],
-            sources=[msgspec.structs.replace(source, seconds=9.0) for source in record.sources],
+            results=[
+                *(msgspec.structs.replace(item, seconds=item.seconds * 7, batch_size=1) for item in record.items),
+                *(msgspec.structs.replace(source, seconds=9.0) for source in record.sources),
+            ],
         )
         return encode(changed)
 

@@ -25,7 +25,7 @@ class Picky(SyntheticStore):
         if "/records/generate/" not in key:
             return content
         record = decode(content, BatchRecord)
-        return encode(msgspec.structs.replace(record, items=[self._judged(item) for item in record.items]))
+        return encode(msgspec.structs.replace(record, results=[self._judged(item) for item in record.items]))
 
     def _judged(self, item: Any) -> Any:
         outcome, reason = [

@@ -2,10 +2,10 @@
 
 import redis
 
-from posemill.contract.specs import GenerateSpec
+from posemill.contract.specs import ControlNetSpec, GenerateSpec
 from workers.generating.fitting import FittingSizes
 
-SPEC = GenerateSpec(model="m", base="b", controlnet="c")
+SPEC = GenerateSpec(model="m", base="b", controlnets=(ControlNetSpec(controlnet="c"),))
 SIZE = (512, 512)
 
 
@@ -42,7 +42,12 @@ def test_a_worker_knows_what_another_one_with_the_same_card_found():
 def test_steps_and_guidance_share_a_number_and_sizes_do_not():
     fleet = Fleet()
     FittingSizes(fleet).note(SPEC, SIZE, 4)
-    other = GenerateSpec(model="m", base="b", controlnet="c", num_inference_steps=50, guidance_scale=3.0)
+    other = GenerateSpec(
+        model="m",
+        base="b",
+        controlnets=(ControlNetSpec(controlnet="c", controlnet_conditioning_scale=0.5),),
+        num_inference_steps=50,
+    )
     assert FittingSizes(fleet).most(other, SIZE) == 4
     assert FittingSizes(fleet).most(SPEC, (768, 512)) is None
 

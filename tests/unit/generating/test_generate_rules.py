@@ -5,15 +5,15 @@ import pytest
 from PIL import Image
 
 from posemill.contract.records import Item, Outcome
-from posemill.contract.specs import GenerateSpec
+from posemill.contract.specs import ControlNetSpec, GenerateSpec
 from posemill.errors import OutOfMemory
 from posemill.settings import Settings
 from tests.planned import make_run
 from workers.generating import generate_work as generate
-from workers.generating.generate_work import UNUSABLE, GenerateWork, Wanted, picture_of, unusable
+from workers.generating.generate_work import UNUSABLE, GenerateWork, ItemInProgress, picture_of, unusable
 from workers.generating.pipelines import Pictures
 
-SPEC = GenerateSpec(model="m", base="b", controlnet="c")
+SPEC = GenerateSpec(model="m", base="b", controlnets=(ControlNetSpec(controlnet="c"),))
 GREY = np.full((4, 4, 3), 0.5, dtype=np.float32)
 
 
@@ -62,12 +62,12 @@ class Device:
         return Pictures(pixels=pixels, unsafe=no, truncated=no)
 
 
-def wanted(seed: int, size: tuple[int, int] = (8, 8)) -> Wanted:
+def wanted(seed: int, size: tuple[int, int] = (8, 8)) -> ItemInProgress:
     item = Item(id=f"i{seed}", prompt="p", seed=seed)
-    return Wanted(item=item, controls=[Image.new("RGB", size)], size=size)
+    return ItemInProgress(item=item, controls=[Image.new("RGB", size)], size=size)
 
 
-def compute(work: GenerateWork, *batch: Wanted) -> list[int]:
+def compute(work: GenerateWork, *batch: ItemInProgress) -> list[int]:
     """The seeds that the pictures were made with, in the batch's order."""
     run = make_run("r")
     generate._give_slots(run, list(batch))  # as loading does

@@ -2,12 +2,12 @@
 
 from weakref import WeakSet
 
-from posemill.contract.specs import GenerateSpec
+from posemill.contract.specs import ControlNetSpec, GenerateSpec
 from workers.generating.kept_pipelines import KeptPipelines
 
 
 def spec(name: str) -> GenerateSpec:
-    return GenerateSpec(model=name, base="b", controlnet=name)
+    return GenerateSpec(model=name, base="b", controlnets=(ControlNetSpec(controlnet=name),))
 
 
 class Model:

@@ -8,11 +8,17 @@ import pytest
 from PIL import ExifTags, Image
 
 from posemill.contract.records import Item
-from posemill.contract.specs import GenerateSpec
+from posemill.contract.specs import ControlNetSpec, GenerateSpec
 from workers.images.pngs import encode_png, image_texts, to_image
 from workers.images.webps import encode_webp
 
-SPEC = GenerateSpec(model="m", base="base/id", controlnet="control/id", num_inference_steps=7, guidance_scale=5.5)
+SPEC = GenerateSpec(
+    model="m",
+    base="base/id",
+    controlnets=(ControlNetSpec(controlnet="control/id"),),
+    num_inference_steps=7,
+    guidance_scale=5.5,
+)
 MADE_WITH = {"device": "cpu", "versions": {"torch": "2"}}
 
 

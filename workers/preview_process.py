@@ -1,4 +1,4 @@
-"""`python -m workers.preview FOLDER`: the control images of a few sources, made here, without Redis and storage."""
+"""`python -m workers.preview_process FOLDER`: a few sources' control images, made without Redis and storage."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ def make_preview(folder: Path, *, device: str) -> list[PreviewControl]:
     run = decode((folder / RUN).read_bytes(), Run)
     sources = list(decode_lines((folder / SOURCES).read_bytes(), Source))
     contents = [
-        Content((folder / (source.key or "")).read_bytes(), limit_pixels=run.detect.limit_pixels) for source in sources
+        Content((folder / (source.key or "")).read_bytes(), limit_pixels=run.limit_pixels) for source in sources
     ]
     return [
         made

@@ -59,14 +59,14 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
         "watchdog": watchdog.run_until,
         "heartbeat": Heartbeat(ledger, stage=stage, queue=queue, worker=worker, keeper=keeper).run_until,
     }
-    with _beside(loops):
+    with _background_threads(loops):
         log.info("A %s worker is ready", stage)
         run = partial(app.worker_main, _celery_arguments(stage, queue, settings))
         _run_until_asked(run, worker, settings.drain_seconds)
 
 
 @contextmanager
-def _beside(loops: Mapping[str, Callable[[threading.Event], None]]) -> Iterator[None]:
+def _background_threads(loops: Mapping[str, Callable[[threading.Event], None]]) -> Iterator[None]:
     """Threads that run until the block ends."""
     stopped = threading.Event()
     threads = [threading.Thread(target=loop, args=(stopped,), name=name, daemon=True) for name, loop in loops.items()]
