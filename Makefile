@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 .PHONY: demo test test-lowest check chaos bench embedded clean
 
 demo: $(INSTALLED)
-	$(BIN)/posemill demo examples/demo.yaml --out demo-output
+	$(BIN)/posemill demo --out demo-output
 
 test: check
 	$(BIN)/python -m pytest -n 3 --dist loadfile

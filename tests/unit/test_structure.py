@@ -1,6 +1,7 @@
 """Who may import whom, who may read the environment, and that names in code and documents are the same."""
 
 import ast
+import inspect
 import re
 import shlex
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-import producer
+import posemill as face
+from posemill import errors
 from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.keys import Stage, queue_name, task_name
 from posemill.queue.celery_app import make_app, send_batches
@@ -40,6 +42,7 @@ FORBIDDEN = {
     "producer": {"torchvision", "diffusers", "transformers", "controlnet_aux", "numpy", "workers"},
     "workers": {"producer"},
 }
+FACE = {"posemill/__init__.py", "posemill/__main__.py"}  # lead to `producer`, and nothing of ours leads to them
 ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pydantic
     "posemill/processes/child.py": "a child process gets this one's variables",
     "producer/cli/local_settings.py": "looks whether the user has named a storage, else sets what `posemill up` serves",
@@ -93,6 +96,8 @@ def rooms_imported(path: str, tree: ast.Module) -> set[str]:
 def test_no_room_leads_back_to_one_that_leads_to_it():
     graph = TopologicalSorter[str]()
     for path, tree in sources().items():
+        if path in FACE:
+            continue
         graph.add(str(Path(path).parent), *rooms_imported(path, tree))
     graph.prepare()  # raises CycleError, which names the rooms
 
@@ -105,7 +110,17 @@ def test_a_room_holds_one_subject_and_no_more_files_than_can_be_looked_over():
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_nothing_that_it_must_work_without(package):
     found = {path: FORBIDDEN[package].intersection(imports_of(tree)) for path, tree in sources().items()}
-    assert {path: wrong for path, wrong in found.items() if wrong and path.startswith(f"{package}/")} == {}
+    wrong = {path: names for path, names in found.items() if names and path.startswith(f"{package}/")}
+    assert wrong == ({path: {"producer"} for path in FACE} if package == "posemill" else {})
+
+
+def test_the_public_face_is_for_users_and_our_own_modules_import_from_the_rooms():
+    for path, tree in sources().items():
+        if path in FACE or path.startswith("producer/examples/"):
+            continue
+        taken = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+                 and node.module == "posemill" for alias in node.names}  # fmt: skip
+        assert not taken & set(face.__all__), path
 
 
 def test_of_the_producer_doctor_alone_looks_for_torch():
@@ -164,10 +179,40 @@ def test_the_producer_can_be_imported_where_no_extra_is_installed():
     run_python(f"import sys\nsys.modules.update(dict.fromkeys({missing!r}))\n{imports}")
 
 
-def test_all_that_the_producer_offers_is_there():
-    assert all(callable(getattr(producer, name)) for name in producer.__all__)
+def test_all_that_the_public_face_offers_is_there_and_typed():
+    declared = {alias.asname or alias.name for node in ast.walk(sources()["posemill/__init__.py"])
+                if isinstance(node, ast.If) for inner in node.body if isinstance(inner, ast.ImportFrom)
+                for alias in inner.names}  # fmt: skip
+    assert sorted(declared) == face.__all__
+    assert all(callable(getattr(face, name)) for name in face.__all__)
+    assert set(face.__all__) <= set(dir(face))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = producer.nothing
+        _ = face.nothing
+    assert all((ROOT / package / "py.typed").is_file() for package in PACKAGES)
+
+
+def test_every_error_is_offered():
+    raised = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert raised <= set(face.__all__)
+
+
+def test_the_public_face_loads_nothing_before_it_is_asked():
+    loaded = run_python("import sys, posemill; print(*sys.modules)").split()
+    assert not {"producer", "pydantic", "posemill.errors"} & set(loaded)
+    loaded = run_python("import sys; from posemill import RecipeError; print(*sys.modules)").split()
+    assert not {"producer", "pydantic"} & set(loaded)
+
+
+@pytest.mark.parametrize("name", ["submit", "open_run", "export", "check", "preview", "local_settings"])
+def test_a_public_function_says_what_it_takes_gives_and_raises(name):
+    function = getattr(face, name)
+    said = inspect.getdoc(function) or ""
+    named = set(re.findall(r"^    (\w+): ", said.partition("Returns:")[0], re.MULTILINE))
+    assert named == set(inspect.signature(function).parameters)
+    assert "Returns:\n" in said
+    raised = set(re.findall(r"^    (\w+): ", said.partition("Raises:")[2], re.MULTILINE))
+    assert raised
+    assert raised <= set(face.__all__)
 
 
 def test_registered_tasks_are_the_declared_ones():
