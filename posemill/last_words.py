@@ -15,12 +15,15 @@ SERVICES = {"redis": "Redis", "botocore": "storage", "boto3": "storage", "kombu"
 
 
 class LastWords(NamedTuple):
+    """An error as the command line's last sentence and exit status."""
+
     sentence: str
     status: int
     is_known: bool = True
 
 
 def last_words(error: BaseException) -> LastWords:
+    """What the command line says of an error before it ends."""
     if isinstance(error, PosemillError):
         return LastWords(str(error), WRONG_USAGE if isinstance(error, PermanentError) else UNREACHABLE)
     if isinstance(error, BrokenPipeError):

@@ -10,6 +10,8 @@ from posemill.errors import RecipeError
 
 
 class SchedulerName(StrEnum):
+    """diffusers' schedulers that a recipe may name."""
+
     UNIPC = "unipc"
     DDIM = "ddim"
     EULER = "euler"

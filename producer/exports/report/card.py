@@ -64,6 +64,7 @@ def hub_header(manifest: Manifest, run: Run, *, licence: str) -> dict[str, Any]:
 
 
 def split_pattern(form: Form, split: str) -> str:
+    """The files of a split, as the Hub's card names them."""
     patterns = {Form.WEBDATASET: "*.tar", Form.PARQUET: "*.parquet"}
     return f"{split}/{patterns.get(form, '**')}"
 
@@ -94,4 +95,5 @@ def model_licence(run: Run) -> str:
 
 
 def settings_of(spec: msgspec.Struct) -> dict[str, Any]:
+    """What a spec says, without what it leaves open."""
     return {name: value for name, value in msgspec.structs.asdict(spec).items() if value is not None}

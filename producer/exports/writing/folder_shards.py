@@ -34,10 +34,12 @@ def image_file(options: Options, number: int, item_id: str) -> str:
 
 
 def control_file(options: Options, number: int, name: str) -> str:
+    """A control image's file."""
     return f"{FOLDERS[options.form][1]}/{number:05d}/{name}.png"
 
 
 def source_file(options: Options, number: int, item_id: str) -> str:
+    """A source image's file."""
     return f"sources/{number:05d}/{item_id}.{options.image_format.suffix}"
 
 
@@ -119,10 +121,12 @@ def split_files(destination: Destination, form: Form, split: str, numbers: Seque
 
 
 def metadata_name(split: str) -> str:
+    """The file with a split's rows."""
     return f"{split}/metadata.parquet"
 
 
 def prompts_name(split: str) -> str:
+    """The file with a split's prompts, in fill50k's form."""
     return f"{split}/prompt.json"
 
 

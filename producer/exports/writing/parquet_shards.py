@@ -17,6 +17,7 @@ ROW_GROUP = 100  # samples; readers hold one at a time
 
 
 def parquet_name(split: str, number: int) -> str:
+    """A shard's file."""
     return f"{split}/{number:05d}.parquet"
 
 
