@@ -1,7 +1,7 @@
 # syntax=docker/dockerfile:1
 # Three images from one file: `docker build --target producer | worker-cpu | worker-cuda .`
 # Dependencies come first and the code last, so that a change of code installs no library again. The code is mounted
-# while it is installed and not copied: an image holds it once, as the package, weights included.
+# while it is installed and not copied: an image holds it once, as the package; the workers' images also hold the weights.
 
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
@@ -23,7 +23,7 @@ project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
 workers, export, dwpose = (project["optional-dependencies"][extra] for extra in ("workers", "export", "dwpose"))
 torch = [wanted for wanted in workers if wanted.startswith("torch")]
 wanted_by = {
-    "producer": project["dependencies"], "export": export, "workers": workers, "torch": torch, "dwpose": dwpose,
+    "producer": project["dependencies"] + project["optional-dependencies"]["hub"], "export": export, "workers": workers, "torch": torch, "dwpose": dwpose,
 }
 for name, wanted in wanted_by.items():
     Path(f"{name}.txt").write_text("".join(f"{line}\n" for line in wanted))
@@ -50,7 +50,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
     pip install --no-deps --index-url "${TORCH_INDEX_URL}" -c constraints.txt -r torch.txt \
     && pip install -c constraints.txt -r workers.txt -r dwpose.txt
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=bind,target=/src,rw \
-    pip install --no-deps /src && pip check && pip install --no-deps -c constraints.txt rtmlib
+    pip install --no-deps /src /src/workers/weights && pip check && pip install --no-deps -c constraints.txt rtmlib
 USER posemill
 WORKDIR /home/posemill
 VOLUME /models
@@ -62,7 +62,7 @@ CMD ["worker", "detect"]
 FROM base AS worker-cuda
 RUN --mount=type=cache,target=/root/.cache/pip pip install -c constraints.txt -r workers.txt
 RUN --mount=type=cache,target=/root/.cache/pip --mount=type=bind,target=/src,rw \
-    pip install --no-deps /src && pip check
+    pip install --no-deps /src /src/workers/weights && pip check
 ENV NVIDIA_DRIVER_CAPABILITIES=compute,utility
 USER posemill
 WORKDIR /home/posemill

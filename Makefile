@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-lowest check chaos bench embedded clean
+.PHONY: demo test test-lowest check chaos bench docs embedded clean
 
 demo: $(INSTALLED)
-	$(BIN)/posemill demo examples/demo.yaml --out demo-output
+	$(BIN)/posemill demo --out demo-output
 
 test: check
 	$(BIN)/python -m pytest -n 3 --dist loadfile
@@ -26,12 +26,15 @@ chaos: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(FIGURE)
 
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 embedded: $(INSTALLED)
 	$(BIN)/python -m tools.embedded train
 
 $(INSTALLED): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[workers,dwpose,embedded,export,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[workers,dwpose,embedded,export,docs,dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c constraints.txt rtmlib
 	touch $(INSTALLED)
 

@@ -23,12 +23,15 @@ ENDINGS: dict[type[PosemillError], ExitCode] = {  # the first that fits
 
 
 class LastWords(NamedTuple):
+    """An error as the command line's last sentence and exit status."""
+
     sentence: str
     status: ExitCode
     is_known: bool = True
 
 
 def last_words(error: BaseException) -> LastWords:
+    """What the command line says of an error before it ends."""
     if isinstance(error, PosemillError):
         return LastWords(str(error), next(code for kind, code in ENDINGS.items() if isinstance(error, kind)))
     if isinstance(error, BrokenPipeError):

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
+    """The worker's command line."""
     options = _parser().parse_args()
     set_up_logging()
     stage = Stage(options.stage)

@@ -67,6 +67,7 @@ def _described(
 
 
 def main() -> int:
+    """Make the control images that a preview asks for."""
     set_up_logging()
     folder = Path(sys.argv[1])
     try:

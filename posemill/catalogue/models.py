@@ -10,6 +10,8 @@ from posemill.errors import RecipeError
 
 
 class SchedulerName(StrEnum):
+    """diffusers' schedulers that a recipe may name."""
+
     UNIPC = "unipc"
     DDIM = "ddim"
     EULER = "euler"
@@ -34,6 +36,11 @@ class NamedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 EMBEDDED = "embedded:"  # a folder shipped with posemill, wherever it is installed: embedded:NAME
+SHIPPED = {  # their digests, so that a run can be planned where the weights are not installed; a test holds them true
+    "embedded:embedded": "dffa6b370bfa71d6d2e4067ba616df58bb157dfb",
+    "embedded:embedded/controlnet": "a466b6c6bfe4ac6240b675d0235ff754d2122273",
+    "embedded:openpose_thin": "77e9d5e0570a61d1a254970316dc051c230f03bd",
+}
 
 SD15 = "runwayml/stable-diffusion-v1-5"  # as the model cards name it
 SD15_CONTROLNETS = {

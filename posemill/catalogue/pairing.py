@@ -49,9 +49,11 @@ def _config(model: str, revision: str | None, name: str) -> dict[str, Any] | Non
 
 def _cached(model: str, revision: str | None, name: str) -> Path | None:
     """A file of a hub repository that was fetched before."""
-    from huggingface_hub import try_to_load_from_cache
-    from huggingface_hub.errors import HFValidationError
-
+    try:
+        from huggingface_hub import try_to_load_from_cache
+        from huggingface_hub.errors import HFValidationError
+    except ImportError:  # then nothing was fetched by it either
+        return None
     try:
         found = try_to_load_from_cache(model, name, revision=revision)
     except HFValidationError:

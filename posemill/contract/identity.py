@@ -13,6 +13,7 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 
 
 def sha256(content: bytes) -> str:
+    """The digest of some bytes, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 

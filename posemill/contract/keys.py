@@ -13,10 +13,12 @@ class Stage(StrEnum):
 
 
 def queue_name(stage: Stage) -> str:
+    """The Celery queue of a stage."""
     return f"posemill.{stage}"
 
 
 def task_name(stage: Stage) -> str:
+    """The Celery task of a stage."""
     return f"posemill.{stage}"
 
 

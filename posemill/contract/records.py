@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 
 class RunState(StrEnum):
+    """What a run is at the moment."""
+
     RUNNING = "running"
     PAUSED = "paused"
     CANCELLED = "cancelled"
@@ -281,6 +283,7 @@ class StateChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def encode(record: msgspec.Struct) -> bytes:
+    """A record as it lies in storage."""
     return msgspec.json.encode(record)
 
 
@@ -293,6 +296,7 @@ def decode(content: bytes, kind: type[T]) -> T:
 
 
 def encode_shard(header: ShardHeader, rows: list[Source] | list[Item]) -> bytes:
+    """A plan shard as it lies in storage: its header, then a line a row."""
     encoder = msgspec.json.Encoder()
     return encoder.encode_lines([header, *rows])
 

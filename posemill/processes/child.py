@@ -25,6 +25,8 @@ NOT_STARTED = 127  # the exit status a shell gives to a command it cannot start
 
 @dataclass(frozen=True, kw_only=True)
 class Child:
+    """A process that a supervisor keeps alive."""
+
     name: str
     command: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)  # may hold secrets
@@ -34,6 +36,8 @@ class Child:
 
 @dataclass(frozen=True, kw_only=True)
 class RestartPolicy:
+    """How long a supervisor waits before it starts a process again."""
+
     first_delay_seconds: float = 0.2
     longest_delay_seconds: float = 10.0
     steady_after_seconds: float = 30.0  # a death before this age is a quick one

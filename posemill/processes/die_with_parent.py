@@ -23,6 +23,7 @@ def ask_to_die_with_parent() -> None:
 
 
 def main(parent_pid: int, command: list[str]) -> None:
+    """Run the command that is given, and end it when this process's parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback when Ctrl-C comes before the command
     if sys.platform == "linux":
         ask_to_die_with_parent()

@@ -21,6 +21,7 @@ HURRY_SECONDS = 5.0  # that children have after a second signal
 
 
 def log_failing(failing: Failing) -> None:
+    """Note a process that ended with an error."""
     logger.error("%s", failing, extra={"child": failing.name})
 
 

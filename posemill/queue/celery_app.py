@@ -26,6 +26,8 @@ class PromptConnection(Connection):
 
 
 class PromptAMQP(AMQP):  # type: ignore[misc]  # Celery has no types
+    """Celery's AMQP over connections that fail promptly."""
+
     Connection = PromptConnection
 
 

@@ -29,6 +29,7 @@ def rebuild(store: Store, ledger: Ledger, run_id: str) -> None:
 
 
 def read_progress(store: Store, run: Run, plan: Plan, stage: Stage) -> StageProgress:
+    """What storage says of a stage of a run."""
     keys, slicing = RunKeys(run.id), run.slicing[stage]
     bitmap = bytearray(-(-plan.batches[stage] // 8))
     batches_done = rows_done = 0

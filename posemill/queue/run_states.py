@@ -14,6 +14,7 @@ log = logging.getLogger(__name__)
 
 
 def write_state(store: Store, run_id: str, state: RunState, reason: str = "") -> None:
+    """Say in storage what a run is from now on."""
     change = StateChange(state=state, reason=reason)
     store.put(RunKeys(run_id).state, encode(change), content_type="application/json")
 

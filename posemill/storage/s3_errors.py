@@ -47,6 +47,7 @@ def unusable(error: Exception) -> ServiceError:
 
 
 def in_a_line(error: Exception) -> str:
+    """An error's message in one line of at most 300 letters."""
     return " ".join(str(error).split())[:300] or type(error).__name__
 
 

@@ -196,6 +196,7 @@ class S3Store:
 
 
 def split_s3_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an s3:// address."""
     try:
         parts = urlsplit(uri, allow_fragments=False)
     except ValueError as error:

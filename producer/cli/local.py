@@ -13,11 +13,11 @@ STAGES = click.argument("stage", type=click.Choice(["detect", "generate"]))
 
 
 @click.command()
-@click.argument("recipe", type=click.Path(path_type=Path), default="examples/demo.yaml")
+@click.argument("recipe", type=click.Path(path_type=Path), required=False)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), default="demo-output", show_default=True,
               help="Where the data set and the contact sheet go.")  # fmt: skip
-def demo(recipe: Path, out: Path) -> None:
-    """Run RECIPE (examples/demo.yaml) with services and workers of its own; leave its data set in a folder."""
+def demo(recipe: Path | None, out: Path) -> None:
+    """Run RECIPE (or the one that ships) with services and workers of its own; leave its data set in a folder."""
     from producer.cli.printing import ProgressBars, print_status
     from producer.local.demo import run_demo
 

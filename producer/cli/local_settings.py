@@ -14,7 +14,15 @@ def local_settings() -> Settings:
     """What the environment says of storage and Redis; where it says nothing, the services of `.posemill/`.
 
     The latter, which may be up right now, also seal the environment of this process and its children: it leads to them
-    alone. Raises BadInput where Redis is named and storage is not, for half of each would be nobody's wish.
+    alone.
+
+    Returns:
+        The settings to hand to `submit`, `open_run` and the others.
+
+    Raises:
+        BadInput: A variable of the environment is wrong, or Redis is named and storage is not: half of each would be
+            nobody's wish.
+        ServiceError: `.posemill/` belongs to another user, or others can write to it.
     """
     named = [name for name in ("POSEMILL_STORE", "POSEMILL_REDIS_URL") if os.environ.get(name)]
     if not (FOLDER / "services.json").is_file():

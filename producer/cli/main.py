@@ -65,6 +65,7 @@ for command in (*local.COMMANDS, *running.COMMANDS, *watching.COMMANDS, *results
 
 
 def main() -> None:
+    """The `posemill` command; ends the process with its exit status."""
     _print_any_letter()
     try:
         status = _run()

@@ -16,14 +16,17 @@ PIPE_WIDTH = 200  # characters a line where there is no terminal
 
 
 def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
     click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
 
 
 def print_json_line(value: Any) -> None:
+    """Print a value as JSON in one line."""
     click.echo(msgspec.json.encode(value).decode())
 
 
 def print_table(title: str, columns: list[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print rows below their headings."""
     from rich.console import Console
     from rich.table import Table
 
@@ -50,6 +53,7 @@ def status_values(status: Status) -> dict[str, Any]:
 
 
 def print_status(status: Status) -> None:
+    """Print a run's counts for a person."""
     snapshot = status.snapshot
     click.echo(f"{snapshot.run_id}: {snapshot.state}" + (f", {snapshot.reason}" if snapshot.reason else ""))
     rows = []

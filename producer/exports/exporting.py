@@ -6,10 +6,10 @@ The same run and options give the same bytes; so do two runs of one recipe, but 
 from typing import Any
 
 from posemill.errors import PermanentError
+from posemill.extras import require_extra
 from posemill.storage.store import Store
 from producer.exports.counts.duplicates import Duplicates
 from producer.exports.counts.statistics import Statistics
-from producer.exports.extra import require_extra
 from producer.exports.samples.columns import Columns
 from producer.exports.samples.filters import parse_filter
 from producer.exports.samples.onlooker import Onlooker
@@ -46,7 +46,7 @@ class Exporter:
     """One export of one run."""
 
     def __init__(self, store: Store, run_id: str, destination: Destination, options: Options) -> None:
-        require_extra()
+        require_extra("export", "export")
         self.reader = SampleReader(store, run_id)
         self.statistics = Statistics()
         self._destination = destination

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
-import pyarrow.parquet as pq
 
 from posemill.contract.identity import sha256
+from posemill.extras import require_extra
 from producer.exports.samples.options import Form, Options
 from producer.exports.writing.shards import StoredFile
 
@@ -59,6 +59,9 @@ def _tar_sample(key: str, members: dict[str, bytes], suffix: str) -> FoundSample
 
 
 def _from_parquet(path: Path) -> Iterator[FoundSample]:
+    require_extra("parquet", f"{path.name}")
+    import pyarrow.parquet as pq
+
     columns = ["item_id", "text", "image", "conditioning_image"]
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(batch_size=BATCH, columns=columns):

@@ -16,6 +16,7 @@ from producer.runs.handle import Status
 from producer.submitting.submission import submit
 
 RUN_ID = "demo"
+RECIPE = Path(__file__).parents[1] / "examples" / "demo.yaml"  # ships inside the package, with its photographs
 
 
 class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,9 +29,10 @@ class DemoResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def run_demo(
-    recipe: Path, destination: Path, *, say: Callable[[str], None], report: Callable[[Status], None]
+    recipe: Path | None, destination: Path, *, say: Callable[[str], None], report: Callable[[Status], None]
 ) -> DemoResult:
-    """Run `recipe` with services and workers of its own and write its data set to `destination`."""
+    """Run `recipe` (or the one that ships) with services and workers of its own; its data set goes to `destination`."""
+    recipe = recipe or RECIPE
     _clear(destination)
     with tempfile.TemporaryDirectory(prefix="posemill-demo-") as folder:
         say("Starting Redis, S3, a detect worker and a generate worker on this machine")

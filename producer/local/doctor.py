@@ -110,7 +110,12 @@ def _models() -> Iterator[Finding]:
     if (folder / "model_index.json").is_file():
         yield Finding(verdict="ok", what="embedded model", found="present")
     else:
-        yield Finding(verdict="wrong", what="embedded model", found="missing", advice="reinstall posemill")
+        yield Finding(
+            verdict="note",
+            what="embedded model",
+            found="missing",
+            advice="only workers need it: pip install posemill-weights",
+        )
 
 
 def _redis(ledger: Ledger, settings: Settings) -> Iterator[Finding]:

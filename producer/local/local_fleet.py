@@ -38,6 +38,7 @@ def local_fleet(folder: Path, *, workers: dict[Stage, int]) -> Iterator[Settings
 
 
 def worker_children(workers: dict[Stage, int]) -> list[Child]:
+    """The worker processes of each stage, for a supervisor."""
     return [
         Child(name=f"{stage}-{number}", command=module_command("workers", stage.value, "--unsupervised"))
         for stage, processes in workers.items()

@@ -49,9 +49,21 @@ def preview(
     overrides: tuple[str, ...] = (),
     settings: Settings | None = None,
 ) -> Preview:
-    """Make the control images of `count` sources, an even sample of all, in a process with the workers' libraries.
+    """Make the control images of an even sample of a recipe's sources, in a process with the workers' libraries.
 
-    Redis is not needed, storage for s3:// sources alone. Raises RecipeError and RunFault.
+    Args:
+        recipe: A YAML file, or a mapping with the same keys.
+        destination: Where the contact sheet and the control images go; an earlier preview there is replaced.
+        count: How many sources.
+        overrides: `KEY=VALUE` each, in place of what the recipe says.
+        settings: Where storage is, for `s3://` sources alone; the environment's by default. Redis is not needed.
+
+    Returns:
+        The contact sheet's path, the sources, and what became of each control of each.
+
+    Raises:
+        RecipeError: The recipe cannot be run as it is written, or the destination holds something else.
+        RunFault: The workers' libraries (`posemill[workers]`) or a model are missing.
     """
     settings = settings or load_settings()
     values = read_recipe(recipe, overrides)

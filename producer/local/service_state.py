@@ -24,6 +24,8 @@ FIRST_PORTS = range(10_000, 22_700)
 
 @dataclass(frozen=True, kw_only=True)
 class ServicePorts:
+    """The ports that the local services listen on."""
+
     redis: int
     s3: int
     master: int
@@ -37,6 +39,8 @@ class ServicePorts:
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceState:
+    """What must outlive a restart of the local services: ports and passwords."""
+
     ports: ServicePorts
     redis_password: str = field(repr=False)
     access_key: str = field(repr=False)
@@ -64,10 +68,12 @@ def free_ports() -> ServicePorts:
 
 
 def all_free(ports: ServicePorts) -> bool:
+    """Whether nobody listens on any of the ports."""
     return all(is_free(port) for port in ports.all())
 
 
 def is_free(port: int) -> bool:
+    """Whether nobody listens on the port, nor on the second one that goes with it."""
     return all(_can_bind(each) for each in (port, port + SECOND_PORT_OFFSET))
 
 
@@ -114,6 +120,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def read_state(path: Path) -> ServiceState:
+    """The state as it was written."""
     try:
         stored = json.loads(path.read_text())
         return ServiceState(**{**stored, "ports": ServicePorts(**stored["ports"])})

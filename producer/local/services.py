@@ -150,10 +150,12 @@ class EmbeddedServices:
 
 
 def redis_url(state: ServiceState) -> str:
+    """Where the local Redis is, with its password."""
     return f"redis://:{state.redis_password}@{LOOPBACK}:{state.ports.redis}/0"
 
 
 def s3_url(state: ServiceState) -> str:
+    """Where the local S3 server is."""
     return f"http://{LOOPBACK}:{state.ports.s3}"
 
 
@@ -171,5 +173,6 @@ def environment_of(state: ServiceState) -> dict[str, str]:
 
 
 def write_and_read(store: Store) -> None:
+    """Put an object and get it back; raises where storage cannot do either."""
     store.put(READY_KEY, b"ready")
     store.get(READY_KEY)

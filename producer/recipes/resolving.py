@@ -26,6 +26,7 @@ CARD_STEPS, CARD_GUIDANCE = 20, 7.5  # for models that are in no table, as in th
 
 
 def new_run_id(name: str) -> str:
+    """A run id that nobody has: the recipe's name, the time, and random digits."""
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
 
 

@@ -5,7 +5,7 @@ import logging
 import re
 from pathlib import Path
 
-from posemill.catalogue.models import EMBEDDED, local_path
+from posemill.catalogue.models import EMBEDDED, SHIPPED, local_path
 from posemill.catalogue.pairing import SINGLE_FILE
 from posemill.errors import RecipeError
 
@@ -20,13 +20,15 @@ def pinned(model: str, revision: str | None) -> str | None:
 
     Workers note the commit they loaded in every record, so an unpinned run can be told afterwards.
     """
+    if model in SHIPPED:
+        return SHIPPED[model]
     folder = Path(local_path(model))
     if folder.is_dir():
         return folder_digest(folder)
     if folder.is_file():
         return _single_file_digest(folder)
     if model.startswith(EMBEDDED):
-        raise RecipeError(f"{model} is not at {folder}, where it is shipped; install posemill again")
+        raise RecipeError(f"{model} is not at {folder}, where shipped models lie; there are {', '.join(SHIPPED)}")
     if revision and COMMIT.fullmatch(revision):
         return revision
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
@@ -59,8 +61,12 @@ def _file_digest(file: Path) -> bytes:
 
 
 def _hub_commit(model: str, revision: str | None) -> str | None:
-    from huggingface_hub import HfApi
-
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        mend = "pip install 'posemill[hub]', or give the recipe a `revision`"
+        log.warning("The commit of %s is not looked up without huggingface_hub: %s", model, mend)
+        return None
     try:
         return HfApi().model_info(model, revision=revision, timeout=10).sha
     except Exception as error:  # noqa: BLE001  # without a network the hub's client raises errors of many libraries

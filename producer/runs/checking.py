@@ -9,7 +9,7 @@ import msgspec
 
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, batch_of
-from posemill.contract.records import BatchRecord, Outcome, Plan, Run, StoredObject, decode_rows
+from posemill.contract.records import BatchRecord, Outcome, Plan, Run, SourceResult, StoredObject, decode_rows
 from posemill.contract.stages import STAGES, planned_rows
 from posemill.errors import NotFound, UnreadableRecord
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_shard
@@ -183,9 +183,10 @@ class _Checker:
 def _failed_in(record: BatchRecord) -> Iterator[FailedRow]:
     for result in record.results:
         if result.outcome is Outcome.FAILED:
-            name = result.name if isinstance(result, SourceResult) else result.source_name
-            kind = "source" if isinstance(result, SourceResult) else "item"
-            yield FailedRow(row=f"{kind} {result.row}", name=name, message=result.message)
+            if isinstance(result, SourceResult):
+                yield FailedRow(row=f"source {result.row}", name=result.name, message=result.message)
+            else:
+                yield FailedRow(row=f"item {result.row}", name=result.source_name, message=result.message)
 
 
 def _objects_of(record: BatchRecord) -> list[StoredObject]:

@@ -26,6 +26,8 @@ SQUARE = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class SheetImage:
+    """A generated image on a sheet."""
+
     path: Path | None  # None: there is no image, and the note says why
     prompt: str
     seed: int
@@ -52,6 +54,8 @@ class SheetLine:
 
 @dataclass(frozen=True, kw_only=True)
 class SheetControl:
+    """A control image on a sheet."""
+
     path: Path
     kind: str  # openpose, canny, …
     file: str = ""
@@ -59,6 +63,8 @@ class SheetControl:
 
 @dataclass(frozen=True, kw_only=True)
 class SheetRow:
+    """A source on a sheet, with all that was made of it."""
+
     title: str
     source: Path | None  # None when the row came with a control image of its own
     controls: tuple[SheetControl, ...]
@@ -85,6 +91,8 @@ class SheetRow:
 
 @dataclass(frozen=True, kw_only=True)
 class UnusedSource:
+    """A source of which nothing was made, and why."""
+
     title: str
     path: Path | None  # None: it cannot be shown
 
@@ -104,6 +112,8 @@ class UnusedSources:
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
+    """All that a contact sheet shows."""
+
     title: str
     subtitle: str
     rows: tuple[SheetRow, ...]
@@ -165,6 +175,7 @@ def control_word(kind: str) -> str:
 
 
 def embedded(path: Path) -> Embedded:
+    """A picture's file as an address that holds its bytes."""
     picture = thumbnail(path, height=EMBEDDED_HEIGHT, enlarge=False)
     content = io.BytesIO()
     picture.save(content, "WEBP", quality=82)

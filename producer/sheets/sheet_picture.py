@@ -34,6 +34,8 @@ INK, FAINT_INK = "#26241f", "#6d685f"
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
+    """A picture of a sheet, with what stands below it."""
+
     path: Path | None  # None: there is no picture, and the note says why
     caption: str
     note: str  # fainter

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from posemill.errors import RecipeError, RowError
+from posemill.extras import require_extra
 from producer.sources.column_names import SOURCE_COLUMNS, ColumnNames, ColumnTrouble
 from producer.sources.manifest_row import ManifestRow
 from producer.sources.plain_values import printable
@@ -21,7 +22,8 @@ class _Unreadable:
 
 
 def read_parquet(path: Path, names: ColumnNames) -> Iterator[ManifestRow]:
-    """Raises RecipeError when the file is no Parquet, or its columns are wrong."""
+    """Raises RecipeError when the file is no Parquet, or its columns are wrong; BadInput without pyarrow."""
+    require_extra("parquet", str(path))
     import pyarrow
     import pyarrow.parquet
 

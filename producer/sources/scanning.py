@@ -88,6 +88,7 @@ class PatternFilter(FileFilter):
 
 
 def matches(path: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Whether a path matches a pattern."""
     if not pattern:
         return not path
     if pattern[0] == "**":

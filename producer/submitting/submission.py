@@ -44,11 +44,27 @@ def submit(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> RunHandle:
-    """Submit a recipe (YAML file or mapping) and give a handle on its run.
+    """Submit a recipe and give a handle on its run. Safe to repeat with the same run id.
 
     With the run id of an earlier submission of the same recipe nothing is added: an unfinished submission goes on,
-    a finished one is found again, and a ledger that Redis lost is rebuilt. `strict` reads all rows before it begins and
-    refuses the whole run at the first bad one. Raises RecipeError, RowError (strict), RunConflict and ServiceError.
+    a finished one is found again, and a ledger that Redis lost is rebuilt.
+
+    Args:
+        recipe: A YAML file, or a mapping with the same keys.
+        run_id: The run's name; a new one is made up without it.
+        overrides: `KEY=VALUE` each, in place of what the recipe says.
+        strict: Read all rows before anything is written, and refuse the whole run at the first bad one.
+        settings: Where Redis and storage are; the environment's by default.
+        progress: Called with the plan so far, after each shard.
+
+    Returns:
+        A handle to watch the run, wait for it and steer it.
+
+    Raises:
+        RecipeError: The recipe cannot be run as it is written.
+        RowError: A row cannot be used (`strict` alone; else it is counted as refused).
+        RunConflict: The run id belongs to another recipe, or its sources have changed since.
+        ServiceError: Redis or storage cannot be reached, or is not safe to use.
     """
     settings = settings or load_settings()
     values = read_recipe(recipe, overrides)
@@ -66,11 +82,11 @@ def submit(
         _write_plan(store, checked, run, rows, skipped, strict=strict, progress=progress)
     else:
         _require_same(read_run(store, run_id), resolve(checked, values, run_id, folder))
-    open_run(store, ledger, run_id, settings)
+    announce_run(store, ledger, run_id, settings)
     return RunHandle(run_id, store=store, ledger=ledger)
 
 
-def open_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> None:
+def announce_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> None:
     """Make a sealed run known to the ledger and send its first messages."""
     know_as_stored(store, ledger, run_id)
     app = make_app(settings.redis_url.get_secret_value())

@@ -8,8 +8,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
-ROOT = Path(__file__).parents[2]
-POSEMILL = (sys.executable, "-m", "producer")
+POSEMILL = (sys.executable, "-m", "posemill")
 
 
 @pytest.fixture(scope="module")
@@ -17,8 +16,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.Com
     """The demo's folder, what it printed, and the processes that were there before."""
     folder = tmp_path_factory.mktemp("demo") / "out"
     before = set(psutil.pids())
-    command = [*POSEMILL, "demo", "examples/demo.yaml", "--out", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    command = [*POSEMILL, "demo", "--out", str(folder)]
+    done = subprocess.run(command, cwd=folder.parent, capture_output=True, text=True, timeout=170, check=False)
     return folder, done, before
 
 

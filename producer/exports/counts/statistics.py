@@ -80,6 +80,7 @@ def count(counts: dict[str, int], kind: str, number: int = 1) -> None:
 
 
 def seconds_bin(seconds: float) -> int:
+    """The bin of a histogram of durations."""
     return min(max(0, math.floor(2 * math.log2(max(seconds, 1e-6) * 1000))), SECONDS_BINS - 1)
 
 

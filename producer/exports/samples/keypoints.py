@@ -43,6 +43,7 @@ def _moved(content: bytes, control: Size, size: Size) -> Pose:
 
 
 def openpose_text(pose: Pose) -> str:
+    """Keypoints as OpenPose's JSON."""
     return msgspec.json.encode(to_openpose_json(pose)).decode()
 
 

@@ -5,21 +5,23 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from posemill.contract.identity import sha256
+from posemill.extras import require_extra
 from producer.exports.samples.options import Form, Options
 from producer.exports.samples.pictures import PreparedSample
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import StoredFile, rows_name
 from producer.exports.writing.temporary import GrowingFile
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 BATCH_ROWS = 1000  # of metadata in memory at once
-ARROW_TYPES = {str: pa.string(), bool: pa.bool_(), int: pa.int64(), float: pa.float64()}
+ARROW_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64"}
 FOLDERS = {  # of images and control images, below the split's
     Form.IMAGEFOLDER: ("images", "control_images"),
     Form.FILL50K: ("target", "source"),
@@ -32,10 +34,12 @@ def image_file(options: Options, number: int, item_id: str) -> str:
 
 
 def control_file(options: Options, number: int, name: str) -> str:
+    """A control image's file."""
     return f"{FOLDERS[options.form][1]}/{number:05d}/{name}.png"
 
 
 def source_file(options: Options, number: int, item_id: str) -> str:
+    """A source image's file."""
     return f"sources/{number:05d}/{item_id}.{options.image_format.suffix}"
 
 
@@ -97,6 +101,9 @@ def split_files(destination: Destination, form: Form, split: str, numbers: Seque
 
     Parquet, because `datasets` guesses the types of a metadata.jsonl: a prompt such as 2024-01-01 came back as a date.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     rows = split_rows(destination, split, numbers)
     batch = list(itertools.islice(rows, BATCH_ROWS))
     if not batch:
@@ -114,10 +121,12 @@ def split_files(destination: Destination, form: Form, split: str, numbers: Seque
 
 
 def metadata_name(split: str) -> str:
+    """The file with a split's rows."""
     return f"{split}/metadata.parquet"
 
 
 def prompts_name(split: str) -> str:
+    """The file with a split's prompts, in fill50k's form."""
     return f"{split}/prompt.json"
 
 
@@ -138,6 +147,10 @@ def prompts_file(destination: Destination, split: str, numbers: Sequence[int]) -
 
 def metadata_holds(path: Path, rows: Iterator[dict[str, Any]]) -> bool:
     """Whether a metadata.parquet has these rows and no others, in their order."""
+    require_extra("parquet", path.name)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(batch_size=BATCH_ROWS):
@@ -149,9 +162,11 @@ def metadata_holds(path: Path, rows: Iterator[dict[str, Any]]) -> bool:
     return next(rows, None) is None
 
 
-def _schema_of(row: dict[str, Any]) -> pa.Schema:
+def _schema_of(row: dict[str, Any]) -> "pa.Schema":
     """By the values of a row, for none is ever null."""
-    return pa.schema([(name, ARROW_TYPES[type(value)]) for name, value in row.items()])
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.type_for_alias(ARROW_TYPES[type(value)])) for name, value in row.items()])
 
 
 def _prompt_lines(destination: Destination, split: str, numbers: Iterable[int]) -> Iterator[bytes]:

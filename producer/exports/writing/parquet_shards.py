@@ -1,10 +1,7 @@
 """Parquet: a file a shard, whose schema carries the `datasets` features, so that pictures load as pictures."""
 
 import json
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from producer.exports.samples.columns import Kind
 from producer.exports.samples.options import Options
@@ -13,20 +10,26 @@ from producer.exports.writing.destinations import Destination
 from producer.exports.writing.shards import StoredFile
 from producer.exports.writing.temporary import GrowingFile
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 ROW_GROUP = 100  # samples; readers hold one at a time
-PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datasets` stores an Image
 
 
 def parquet_name(split: str, number: int) -> str:
+    """A shard's file."""
     return f"{split}/{number:05d}.parquet"
 
 
-def schema_of(kinds: dict[str, Kind], *, with_source: bool) -> pa.Schema:
+def schema_of(kinds: dict[str, Kind], *, with_source: bool) -> "pa.Schema":
     """Pictures first, then a column each."""
+    import pyarrow as pa
+
+    picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as `datasets` stores an Image
     pictures = ["image", "conditioning_image", *(["source_image"] if with_source else [])]
     features: dict[str, Any] = {name: {"_type": "Image"} for name in pictures}
     features |= {name: {"dtype": kind, "_type": "Value"} for name, kind in kinds.items()}
-    fields = [pa.field(name, PICTURE) for name in pictures]
+    fields = [pa.field(name, picture) for name in pictures]
     fields += [pa.field(name, pa.type_for_alias(kind)) for name, kind in kinds.items()]
     return pa.schema(fields, metadata={"huggingface": json.dumps({"info": {"features": features}})})
 
@@ -37,6 +40,9 @@ class ParquetShard:
     def __init__(
         self, destination: Destination, split: str, number: int, options: Options, kinds: dict[str, Kind]
     ) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
         self._file = GrowingFile(destination, parquet_name(split, number))
         self._suffix = options.image_format.suffix
         self._schema = schema_of(kinds, with_source=options.with_source)
@@ -65,6 +71,8 @@ class ParquetShard:
         return [self._file.finish()]
 
     def _flush(self) -> None:
+        import pyarrow as pa
+
         if self._rows:
             self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._rows = []

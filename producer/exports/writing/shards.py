@@ -99,14 +99,17 @@ class ShardWriter(Protocol):
 
 
 def shard_name(split: str, number: int) -> str:
+    """A shard's name: its split and number."""
     return f"{split}-{number:05d}"
 
 
 def index_name(split: str, number: int) -> str:
+    """The file with a shard's index."""
     return f"{INDEXES}{shard_name(split, number)}.json"
 
 
 def statistics_name(split: str, number: int) -> str:
+    """The file with a shard's statistics."""
     return f"{STATISTICS}{shard_name(split, number)}.json"
 
 
@@ -116,8 +119,10 @@ def rows_name(split: str, number: int) -> str:
 
 
 def record_digest(row: dict[str, Any]) -> str:
+    """The digest of a sample's row of records."""
     return sha256(msgspec.json.encode(row))
 
 
 def encode_pretty(value: Any) -> bytes:
+    """A record as indented JSON."""
     return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"

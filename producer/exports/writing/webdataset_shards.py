@@ -13,6 +13,7 @@ from producer.exports.writing.temporary import GrowingFile
 
 
 def tar_name(split: str, number: int) -> str:
+    """A shard's file."""
     return f"{split}/{number:05d}.tar"
 
 

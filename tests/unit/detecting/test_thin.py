@@ -68,5 +68,5 @@ def test_the_weights_say_where_they_come_from():
 
 
 def test_missing_weights_name_the_cure(tmp_path):
-    with pytest.raises(RunFault, match="reinstall posemill"):
+    with pytest.raises(RunFault, match="pip install posemill-weights"):
         load_thin(tmp_path / "model.safetensors")

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from posemill.errors import BadInput
+from posemill.extras import require_extra
 from posemill.pictures.hashes import perceptual_hash
 from posemill.pictures.poses import BODY_KEYPOINTS, Person, Pose, to_openpose_json
 from producer.exports.counts.duplicates import Duplicates
 from producer.exports.counts.poses_seen import MOST, PosesSeen, normalised
 from producer.exports.counts.statistics import MOST_KINDS, OTHERS, Statistics, count
-from producer.exports.extra import require_extra
 from producer.exports.report.plots import only, only_bin, overview_png, shown, svg
 from producer.exports.report.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.report.pose_map import map_poses
@@ -245,7 +245,7 @@ def test_options_that_cannot_be_are_refused(wrong: dict[str, object], message: s
 def test_without_the_extra_one_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imagehash", None)
     with pytest.raises(BadInput, match=r"needs imagehash; install them with: pip install 'posemill\[export\]'"):
-        require_extra()
+        require_extra("export", "export")
 
 
 def test_a_thing_that_is_kept_is_read_once_and_a_failure_is_asked_again() -> None:

@@ -1,6 +1,7 @@
 """A manifest's rows are read one by one; a bad row says where it is, a bad file stops everything."""
 
 import json
+import sys
 import tempfile
 from itertools import islice
 from pathlib import Path
@@ -12,7 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from posemill.contract.records import RefusedRow, encode
-from posemill.errors import PosemillError, RecipeError
+from posemill.errors import BadInput, PosemillError, RecipeError
 from producer.sources.manifests import LIMIT_LINE_BYTES, ManifestRow, read_manifest
 
 
@@ -301,3 +302,10 @@ def test_any_bytes_are_rows_or_a_recipe_error_and_can_be_written_down(suffix, co
         assert not (row.error and row.values)
         encode(RefusedRow(place=row.place, message=str(row.error)))
         "".join(value for value in row.values.values() if isinstance(value, str)).encode()
+
+
+def test_without_pyarrow_a_parquet_manifest_is_one_sentence_that_names_the_extra(tmp_path, monkeypatch):
+    pyarrow.parquet.write_table(pyarrow.table({"source": ["a.png"]}), tmp_path / "m.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(BadInput, match=r"m\.parquet needs pyarrow; .*'posemill\[parquet\]'"):
+        list(read_manifest(tmp_path / "m.parquet"))

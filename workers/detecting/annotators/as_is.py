@@ -8,6 +8,8 @@ from workers.detecting.detectors import Detector, EachPicture
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
+    """Load the detector."""
+
     def scaled(picture: Image.Image) -> Image.Image:
         """To the size of other control images, by the nearest pixel: no colour appears that was not there."""
         size = control_size(picture.width, picture.height, spec.image_resolution)

@@ -8,5 +8,6 @@ from workers.detecting.detectors import Detector
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
+    """Load the detector."""
     thresholds = {"low_threshold": spec.low_threshold, "high_threshold": spec.high_threshold}
     return called_with(CannyDetector(), spec, reason="no_edges", **thresholds)

@@ -25,6 +25,7 @@ RIGHT_EYE, LEFT_EYE = 14, 15  # of the body; OpenPose's face ends with them
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
+    """Load the detector."""
     return PoseDetector(Wholebody(load_wholebody(spec.weights, spec.revision, device=device)), spec)
 
 

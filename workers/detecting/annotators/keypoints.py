@@ -30,6 +30,7 @@ class KeypointsDetector:
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
+    """Load the detector."""
     return KeypointsDetector(spec)
 
 

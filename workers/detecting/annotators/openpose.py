@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
+    """Load the detector."""
     if spec.detector == "openpose":
         return PoseDetector(load_openpose(required_weights(spec), spec.revision, device=device, exact=spec.exact), spec)
     if spec.include_hand or spec.include_face:

@@ -101,7 +101,7 @@ class ThinBodyNet(nn.Module):
 def load_thin(path: Path = WEIGHTS) -> ThinBodyNet:
     """The network with its weights, in evaluation mode, on the CPU."""
     if not path.is_file():
-        raise RunFault(f"the weights of openpose-thin are not at {path}; reinstall posemill[workers]")
+        raise RunFault(f"the weights of openpose-thin are not at {path}; install them: pip install posemill-weights")
     with torch.device("meta"):  # nothing is drawn at random only to be overwritten
         network = ThinBodyNet()
     network.load_state_dict(safetensors.torch.load_file(path), assign=True)

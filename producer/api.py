@@ -1,0 +1,132 @@
+"""What `from posemill import …` offers of this package: the command line's verbs as functions.
+
+Each takes `settings`; without it the environment's are read (`POSEMILL_REDIS_URL`, `POSEMILL_STORE` and boto3's own).
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from posemill.errors import BadInput
+from posemill.settings import Settings, load_settings
+from posemill.storage.store import open_store
+from producer.cli.local_settings import local_settings
+from producer.exports.dataset import LICENCE, Exported, export_run
+from producer.exports.samples.options import Form, ImageFormat, Options
+from producer.local.preview import Preview, preview
+from producer.runs import checking
+from producer.runs.checking import Proof
+from producer.runs.handle import RunHandle, Status, open_handle
+from producer.submitting.submission import submit
+
+__all__ = [
+    "Exported", "Preview", "Proof", "RunHandle", "Status", "check", "export", "local_settings", "open_run", "preview",
+    "submit",
+]  # fmt: skip
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def open_run(run_id: str, *, settings: Settings | None = None) -> RunHandle:
+    """Open a run that was submitted before, here or elsewhere.
+
+    Args:
+        run_id: The run's name, as `submit` gave or took it.
+        settings: Where Redis and storage are; the environment's by default.
+
+    Returns:
+        A handle to watch, wait for, pause, cancel, resume and retry the run. Nothing is asked of a server yet.
+
+    Raises:
+        BadInput: An address in the settings is wrong.
+        NotFound: By the handle's methods, when there is no such run.
+    """
+    return open_handle(run_id, settings)
+
+
+def check(run_id: str, *, deep: bool = False, settings: Settings | None = None) -> Proof:
+    """Prove that every planned row of a run has exactly one outcome, and everything done its object, unchanged.
+
+    Args:
+        run_id: The run's name.
+        deep: Read every object and digest it again; without it, sizes and ETags are compared.
+        settings: Where storage is; the environment's by default. Redis is not needed.
+
+    Returns:
+        The proof: counts by outcome and every fault found; `proof.complete` says whether there is none.
+
+    Raises:
+        NotFound: There is no such run, or its bucket is gone.
+        RunConflict: Its submission has not ended.
+        ServiceError: Storage cannot be reached.
+    """
+    store = open_store((settings or load_settings()).store, many_reads=True)
+    return checking.check(store, run_id, deep=deep)
+
+
+def export(
+    run_id: str,
+    destination: str | Path,
+    *,
+    format: Literal["imagefolder", "parquet", "webdataset", "fill50k"] = "imagefolder",
+    shard_size: int = 1000,
+    image_format: Literal["png", "jpeg", "webp"] = "png",
+    quality: int = 95,
+    where: str = "",
+    validation: float = 0.0,
+    test: float = 0.0,
+    captions: bool = False,
+    with_source: bool = False,
+    with_provenance: bool = False,
+    licence: str = LICENCE,
+    watch: bool = False,
+    settings: Settings | None = None,
+) -> Exported:
+    """Write a run's images as a data set with card and report. Safe to repeat: what stands is kept.
+
+    Args:
+        run_id: The run's name.
+        destination: A folder, or an `s3://` prefix.
+        format: Layout of the data set.
+        shard_size: Samples in a shard.
+        image_format: Of images; control images are PNG.
+        quality: Of JPEG and WebP, 1 to 100.
+        where: Take only samples such as `people == 1 and score > 0.5`.
+        validation: Share of the sources in the validation split, 0 to 1.
+        test: Share of the sources in the test split, 0 to 1.
+        captions: Texts are the manifest's captions, where it has them.
+        with_source: Also write source images.
+        with_provenance: Also say which worker made what, when, and where it is stored.
+        licence: The data set's, by the Hub's name for it.
+        watch: Export while the run goes on, and wait for its end.
+        settings: Where storage is; the environment's by default. Redis is not needed.
+
+    Returns:
+        How many samples were written, left out and refused, and whether the run was over.
+
+    Raises:
+        BadInput: A choice cannot be, the destination holds something else, or `posemill[export]` is not installed.
+        NotFound: There is no such run.
+        ServiceError: Storage cannot be reached.
+    """
+    options = Options(
+        form=_choice(Form, format, "format"),
+        shard_size=shard_size,
+        image_format=_choice(ImageFormat, image_format, "image_format"),
+        quality=quality,
+        where=where,
+        validation=validation,
+        test=test,
+        captions=captions,
+        with_source=with_source,
+        with_provenance=with_provenance,
+    )
+    store = open_store((settings or load_settings()).store, many_reads=True)
+    return export_run(store, run_id, destination, options, watch=watch, licence=licence)
+
+
+def _choice(choices: type[Choice], word: str, name: str) -> Choice:
+    try:
+        return choices(word)
+    except ValueError as error:
+        raise BadInput(f"{name} {word!r} is none of {', '.join(choices)}") from error
