@@ -87,6 +87,7 @@ def _closest(name: str) -> str:
 
 
 def in_sentences(unknown: Mapping[str, str]) -> list[str]:
+    """One for each variable that nothing reads, with the one that was meant."""
     return [
         f"{name} is set, but nothing reads it" + (f"; did you mean {meant}?" if meant else "")
         for name, meant in unknown.items()

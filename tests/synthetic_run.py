@@ -290,5 +290,5 @@ def with_texts(store: SyntheticStore, texts: list[str]) -> SyntheticStore:
         )
         for item, text in zip(record.items, texts, strict=True)
     ]
-    store.replaced[key] = encode(msgspec.structs.replace(record, items=items))
+    store.replaced[key] = encode(msgspec.structs.replace(record, results=items))
     return store

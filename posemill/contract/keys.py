@@ -54,9 +54,11 @@ class RunKeys:
         self.refused_rows = f"{self.root}plan/refused/"
 
     def shard(self, stage: Stage, shard: int) -> str:
+        """A slice of about a thousand rows of a stage's plan."""
         return f"{self.root}plan/{stage}/{shard:06d}.jsonl"
 
     def refused(self, shard: int) -> str:
+        """A slice of the manifest rows that could not be used."""
         return f"{self.refused_rows}{shard:06d}.jsonl"
 
     def records(self, stage: Stage) -> str:
@@ -141,5 +143,6 @@ class StageKeys:
         self.history = f"{root}:history"  # hash: batch -> what happened to it so far, as JSON; see ledger.History
 
     def all(self) -> list[str]:
+        """Every key of the stage, to remove them together."""
         zsets = [self.leases, self.sent, self.waiting, self.blocked]
         return [self.done, *zsets, self.holders, self.history]

@@ -42,6 +42,7 @@ class Slicing(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def batches_a_shard(self) -> int:
+        """How many batches a whole shard holds."""
         return self.shard_size // self.batch_size
 
     def place(self, batch: int) -> tuple[int, slice]:
@@ -51,6 +52,7 @@ class Slicing(msgspec.Struct, frozen=True, kw_only=True):
         return shard, slice(start, start + self.batch_size)
 
     def batches(self, rows: int) -> int:
+        """How many batches so many rows make."""
         return -(-rows // self.batch_size)
 
     def rows_in(self, batch: int, rows: int) -> int:
@@ -271,6 +273,7 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def counts(self) -> dict[Outcome, int]:
+        """How many of its rows had which outcome."""
         outcomes = [result.outcome for result in self.results]
         return {outcome: outcomes.count(outcome) for outcome in Outcome}
 

@@ -121,9 +121,11 @@ class Ledger:
         self.redis.srem(names.RUNS, run_id)
 
     def open_runs(self) -> list[str]:
+        """Runs that the dispatcher looks after, by id."""
         return sorted(cast(set[str], self.redis.smembers(names.RUNS)))
 
     def state(self, run_id: str) -> RunState | None:
+        """None where the ledger does not know the run."""
         value = self.redis.hget(names.run_hash(run_id), "state")
         return RunState(cast(str, value)) if value else None
 
@@ -132,6 +134,7 @@ class Ledger:
         return cast(str | None, self.redis.hget(names.run_hash(run_id), "submission")) or ""
 
     def set_state(self, run_id: str, state: RunState, reason: str = "") -> None:
+        """Set the state whatever it was, with the reason; the dispatcher lets go of a run that has ended."""
         values: dict[Any, Any] = {"state": state, "reason": reason, "changed": self._now()}
         pipe = self.redis.pipeline()
         pipe.hset(names.run_hash(run_id), mapping=values)
@@ -152,6 +155,7 @@ class Ledger:
         return bool(self._scripts["pause"](keys=[names.run_hash(run_id)], args=[reason]))
 
     def snapshot(self, run_id: str) -> Snapshot | None:
+        """The run as it stands; None where the ledger does not know it."""
         pipe = self.redis.pipeline()
         pipe.hgetall(names.run_hash(run_id))
         for stage in Stage:
@@ -177,6 +181,7 @@ class Ledger:
     # batches ------------------------------------------------------------------------------------------------------
 
     def claim(self, run_id: str, stage: Stage, batch: int, lease_seconds: float) -> Claim:
+        """Take a batch for so many seconds, if nobody holds it and it is due; a claim charges nothing."""
         keys = StageKeys(run_id, stage)
         answer = self._scripts["claim"](
             keys=[names.run_hash(run_id), keys.done, keys.leases, keys.holders, keys.sent, keys.waiting, keys.history],
@@ -197,6 +202,7 @@ class Ledger:
         return answer not in ("lost", RunState.CANCELLED)
 
     def commit(self, run_id: str, stage: Stage, batch: int, counts: dict[Outcome, int]) -> str:
+        """Count a batch whose record stands, once however often it is said; gives the script's word."""
         keys = StageKeys(run_id, stage)
         answer: str = self._scripts["commit"](
             keys=[

@@ -74,7 +74,7 @@ def posemill(folder: Path, *words: str, shell: dict[str, str]) -> subprocess.Com
 def test_a_demo_completes_whatever_shell_and_folder_hold(hostile_folder: Path) -> None:
     done = posemill(hostile_folder, "demo", "recipe.yaml", "--out", "out", shell=HOSTILE_SHELL)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "Checked: complete. 1 samples" in done.stdout
+    assert "Checked: complete and unchanged. 1 samples" in done.stdout
     assert "restart" not in done.stderr
 
 

@@ -336,7 +336,10 @@ def test_the_images_list_of_requirements_is_that_of_pyproject(tmp_path: Path) ->
     (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=20)
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert (tmp_path / "producer.txt").read_text().splitlines() == project["dependencies"]
+    assert (tmp_path / "producer.txt").read_text().splitlines() == [
+        *project["dependencies"],
+        *project["optional-dependencies"]["hub"],
+    ]
     for extra in ("workers", "export"):
         assert (tmp_path / f"{extra}.txt").read_text().splitlines() == project["optional-dependencies"][extra]
     assert [line.split(">")[0] for line in (tmp_path / "torch.txt").read_text().splitlines()] == [

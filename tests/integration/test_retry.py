@@ -106,13 +106,13 @@ def complete_with_failures(store: Store, ledger: Ledger, run_id: str) -> None:
 def failed_record(run_id: str, stage: Stage) -> BatchRecord:
     batch = FAILED[stage]
     outcomes = zip((2 * batch, 2 * batch + 1), (Outcome.DONE, Outcome.FAILED), strict=True)
-    rows: dict[str, Any] = (
-        {"sources": [SourceResult(source=n, name="", outcome=outcome) for n, outcome in outcomes]}
+    results: list[Any] = (
+        [SourceResult(source=n, name="", outcome=outcome) for n, outcome in outcomes]
         if stage is Stage.DETECT
-        else {"items": [ItemResult(id=f"item{n:04d}", outcome=outcome) for n, outcome in outcomes]}
+        else [ItemResult(id=f"item{n:04d}", outcome=outcome) for n, outcome in outcomes]
     )
     return BatchRecord(
-        run_id=run_id, stage=stage, batch=batch, attempt=1, worker="", finished_at="", made_with={}, **rows
+        run_id=run_id, stage=stage, batch=batch, attempt=1, worker="", finished_at="", made_with={}, results=results
     )
 
 

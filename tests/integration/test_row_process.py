@@ -57,7 +57,7 @@ class Rows:
         return []
 
     def made_with(self, run: Run) -> dict[str, Any]:
-        return {"by": "a test", "control": control_digest("a source", run.detect)}
+        return {"by": "a test", "control": control_digest("a source", run.detects[0])}
 
     def unload(self) -> None:
         return
@@ -109,7 +109,7 @@ def test_a_row_made_alone_has_the_identity_that_it_has_in_company(process: RowPr
     process.start(patient)
     for wanted in (run, decode(encode(run), Run)):
         process.make(wanted, 0, FINE, patient)
-        assert process.made_with["control"] == control_digest("a source", run.detect)
+        assert process.made_with["control"] == control_digest("a source", run.detects[0])
 
 
 @pytest.mark.parametrize(

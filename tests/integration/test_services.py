@@ -196,7 +196,8 @@ def test_a_folder_that_others_can_write_to_is_refused(
     (folder / "services.json").write_text("{}")
     folder.chmod(mode)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("POSEMILL_STORE", raising=False)
+    for name in ("POSEMILL_STORE", "POSEMILL_REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
     for door in (EmbeddedServices(folder).start, local_settings):
         with pytest.raises(ServiceError, match=r"written to by other users.*chmod go-rwx"):
             door()
@@ -209,7 +210,8 @@ def test_a_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest
     (folder / "services.json").write_text("{}")
     os.chown(folder, 65534, 65534)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("POSEMILL_STORE", raising=False)
+    for name in ("POSEMILL_STORE", "POSEMILL_REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
     for door in (EmbeddedServices(folder).start, local_settings):
         with pytest.raises(ServiceError, match="belongs to another user"):
             door()

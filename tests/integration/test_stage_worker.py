@@ -477,7 +477,10 @@ def test_a_fault_of_the_run_pauses_it_and_costs_no_attempt(
 def test_what_retry_set_aside_is_handed_to_the_next_attempt(
     work: Work, store: Store, ledger: Ledger, settings: Settings
 ) -> None:
-    earlier = BatchRecord(run_id=RUN, stage=Stage.DETECT, batch=0, attempt=1, worker="w", finished_at="", made_with={})
+    done = work._results([0, 1], Outcome.DONE, "")
+    earlier = BatchRecord(
+        run_id=RUN, stage=Stage.DETECT, batch=0, attempt=1, worker="w", finished_at="", made_with={}, results=done
+    )
     store.put(RunKeys(RUN).superseded(Stage.DETECT, 0), encode(earlier))
     worker(work, store, ledger, settings).do(RUN, 0)
     assert work.kept == earlier

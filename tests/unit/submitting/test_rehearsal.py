@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from posemill.contract.keys import RunKeys
+from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import Item, Plan, RefusedRow, decode, decode_lines, decode_rows
 from posemill.errors import RecipeError, RowError
 from posemill.settings import Settings
@@ -135,6 +135,7 @@ def test_a_dry_run_counts_what_the_submission_then_makes(folder, rows):
     submission._write_plan(store, checked, run, asked, skipped, strict=False, progress=None)
     plan = decode(store.objects[RunKeys("r").sealed], Plan)
     counts = msgspec.structs.asdict(plan)
+    assert counts.pop("rows") == {Stage.DETECT: found.sources, Stage.GENERATE: found.items}
     assert {name: getattr(found, name) for name in counts} == counts
     assert plan.repeated_items
     assert found.upload_bytes == sum(
