@@ -305,7 +305,7 @@ def test_in_any_order_nothing_is_lost_stuck_or_charged_without_evidence(
     run_state_machine_as_test(
         AnyOrder,
         settings=settings(
-            max_examples=150, stateful_step_count=50, deadline=None, derandomize=True,
+            max_examples=100, stateful_step_count=50, deadline=None, derandomize=True,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )  # fmt: skip
