@@ -16,13 +16,14 @@ from pathlib import Path
 from benchmarks.figure import Figure, alternate, median_ratio, seconds_of
 from benchmarks.submitting import Submitted, submitted_apart, write_manifest
 from posemill.contract.keys import Priority, Stage, queue_list, queue_name, task_name
-from posemill.contract.records import Outcome
+from posemill.contract.records import Outcome, RunState
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.ledger import Ledger, open_ledger
+from posemill.queue.progress import StageProgress
 from posemill.queue.window import queue_length
 from posemill.settings import Settings
-from posemill.storage.run_documents import read_plan
+from posemill.storage.run_documents import read_plan, submission_digest
 from posemill.storage.store import open_store
 from producer.local.services import EmbeddedServices
 
@@ -134,10 +135,14 @@ def _fill_generate_window(ledger: Ledger, run_id: str) -> None:
     settings = Settings()
     store = open_store(settings.store)
     plan = read_plan(store, run_id)
-    counts = dict.fromkeys(Outcome, 0) | {Outcome.DONE: plan.sources}
-    ledger.restore(
-        run_id, Stage.DETECT, b"\xff" * -(-plan.batches[Stage.DETECT] // 8), counts, plan.batches[Stage.DETECT]
+    batches = plan.batches[Stage.DETECT]
+    detected = StageProgress(
+        done=b"\xff" * -(-batches // 8),
+        batches_done=batches,
+        counts=dict.fromkeys(Outcome, 0) | {Outcome.DONE: plan.rows[Stage.DETECT]},
     )
+    submission = submission_digest(store, run_id)
+    ledger.restore(run_id, plan, {Stage.DETECT: detected}, RunState.RUNNING, submission=submission)
     app = make_app(settings.redis_url.get_secret_value())
     Dispatcher(store, ledger, app, settings).tick()
     app.close()
