@@ -37,7 +37,8 @@ from posemill.pictures.size_limits import LARGEST_ASPECT, LIMIT_PIXELS, why_unus
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
 SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".avif", ".avifs", ".tif", ".tiff", ".gif",
-    ".bmp", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".hif",
+    ".bmp", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heics", ".heif",
+    ".heifs", ".hif",
 ))  # fmt: skip
 HEADER_BYTES = 4096  # enough to tell a format
 BLACK = 2  # of 255: a picture in which no channel is brighter is black
