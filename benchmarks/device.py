@@ -27,8 +27,8 @@ from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
 from workers.detecting.detect_work import DetectWork
 from workers.detecting.detectors import Detection, each_alone
-from workers.generating.calls import Call, Pictures
 from workers.generating.generate_work import GenerateWork
+from workers.generating.pipeline_calls import Call, Pictures
 from workers.images.content import Content
 from workers.worker_process import consume
 
@@ -45,7 +45,7 @@ class QuickDetector:
 
     def _detect(self, source: Content) -> Detection:
         pose = Pose(width=SIDE, height=SIDE, people=(Person(body=((0.5, 0.5, 0.9), *(None for _ in range(17)))),))
-        return Detection(pose=pose, control=Image.new("RGB", (SIDE, SIDE), "navy"), source_size=(SIDE, SIDE))
+        return Detection(pose=pose, control_image=Image.new("RGB", (SIDE, SIDE), "navy"), source_size=(SIDE, SIDE))
 
 
 class TimedPipeline:

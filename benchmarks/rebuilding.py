@@ -120,5 +120,9 @@ def _result(row: Source | Item, number: int) -> SourceResult | ItemResult:
     rejected = source % REJECTED_EVERY == 0
     outcome, reason = (Outcome.REJECTED, "no_person") if rejected else (Outcome.DONE, "")
     if isinstance(row, Source):
-        return SourceResult(source=number, name=row.name, outcome=outcome, reason=reason, people=int(not rejected))
-    return ItemResult(id=row.id, outcome=outcome, reason=reason, prompt=row.prompt, seed=row.seed, source=row.source)
+        return SourceResult(
+            source_number=number, name=row.name, outcome=outcome, reason=reason, people=int(not rejected)
+        )
+    return ItemResult(
+        id=row.id, outcome=outcome, reason=reason, prompt=row.prompt, seed=row.seed, source_number=row.source_number
+    )

@@ -44,7 +44,7 @@ def plan_run(store: Store, ledger: Ledger, run_id: str, *, sources: int = 4) -> 
         rows = [Source(name=f"{number}.png", identity=str(number), key=f"s/{number}") for number in numbers]
         store.put(keys.shard(Stage.DETECT, shard), encode_shard(header, rows))
         needs = [[batch] for batch in range(first // 2, -(-(numbers[-1] + 1) // 2))]
-        items = [Item(id=f"item{number:04d}", prompt="p", seed=number, source=number) for number in numbers]
+        items = [Item(id=f"item{number:04d}", prompt="p", seed=number, source_number=number) for number in numbers]
         header = ShardHeader(first=first, rows=len(numbers), needs=needs)
         store.put(keys.shard(Stage.GENERATE, shard), encode_shard(header, items))
     batches = -(-sources // 2)
@@ -63,7 +63,9 @@ def open_in_ledger(ledger: Ledger, run_id: str, plan: Plan, submission: str = ""
 def write_records(store: Store, run_id: str, stage: Stage, batches: Iterable[int]) -> None:
     """Records whose rows are all done, without objects."""
     for batch in batches:
-        done = [SourceResult(source=number, name="", outcome=Outcome.DONE) for number in (2 * batch, 2 * batch + 1)]
+        done = [
+            SourceResult(source_number=number, name="", outcome=Outcome.DONE) for number in (2 * batch, 2 * batch + 1)
+        ]
         record = BatchRecord(
             run_id=run_id, stage=stage, batch=batch, attempt=1, worker="w", finished_at="", made_with={}, results=done
         )

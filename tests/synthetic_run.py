@@ -182,12 +182,12 @@ def _item(number: int, image: bytes, *, hashed: bool) -> ItemResult:
     """Every tenth item is rejected."""
     source, colour = number // ITEMS_A_SOURCE, ("red", "blue")[number % 2]
     common = {"id": item_id(number), "prompt": f"a figure in {colour}", "seed": number * 40503 % 2**32,
-              "source": source, "source_name": source_name(source), "columns": {"colour": colour}}  # fmt: skip
+              "source_number": source, "source_name": source_name(source), "columns": {"colour": colour}}  # fmt: skip
     if number % 10 == 9:
         return ItemResult(outcome=Outcome.REJECTED, reason="unsafe", **common)
     return ItemResult(
         outcome=Outcome.DONE,
-        controls=[f"controls/{source % VARIANTS:02x}/{source % VARIANTS:032x}.png"],
+        control_keys=[f"controls/{source % VARIANTS:02x}/{source % VARIANTS:032x}.png"],
         detector="openpose-thin, controlnet_aux 0.0.10",
         image=stored(RunKeys(RUN_ID).image(item_id(number)), image),
         perceptual_hash=hash_of(image) if hashed else "",
@@ -213,7 +213,7 @@ def _source(number: int) -> SourceResult:
     variant = number % VARIANTS
     control, pose = (f"controls/{variant:02x}/{variant:032x}.{suffix}" for suffix in ("png", "json"))
     return SourceResult(
-        source=number,
+        source_number=number,
         name=source_name(number),
         outcome=Outcome.DONE,
         source_sha256=f"{number:064x}",

@@ -46,7 +46,7 @@ def _make_control(
         (found,) = detectors[spec].detect([content])
         made = _described(run, number, place, spec, found, time.monotonic() - begun)
         if isinstance(found, Detection) and not made.reason:
-            found.control.save(folder / made.file)
+            found.control_image.save(folder / made.file)
         yield made
 
 
@@ -55,8 +55,8 @@ def _described(
 ) -> PreviewControl:
     failed = isinstance(found, BadInput)
     return PreviewControl(
-        source=number,
-        control=place,
+        source_number=number,
+        control_number=place,
         kind=run.kinds[place],
         detector=spec.detector,
         reason=found.code if isinstance(found, BadInput) else why_unusable(found, run.rules),

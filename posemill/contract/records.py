@@ -140,8 +140,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     prompt: str
     seed: int
     negative_prompt: str = ""
-    source: int | None = None  # number of its source in the detect plan
-    control: Source | None = None  # a ready-made control image instead of a source
+    source_number: int | None = None  # its source in the detect plan
+    control_image: Source | None = None  # a ready-made control image instead of a source
     columns: dict[str, str] = {}  # values of the matrix and of the manifest columns that the prompt names
 
 
@@ -183,7 +183,7 @@ class ControlResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="source"):
     """What became of a source in the detect stage."""
 
-    source: int
+    source_number: int
     name: str
     outcome: Outcome
     reason: str = ""  # a stable code, e.g. no_person
@@ -198,7 +198,7 @@ class SourceResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     @property
     def row(self) -> int | str:
         """Which of the plan's rows it is about."""
-        return self.source
+        return self.source_number
 
     @property
     def objects(self) -> list[StoredObject]:
@@ -228,9 +228,9 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
     negative_prompt: str = ""
     prompt_truncated: bool = False  # CLIP did not see its end
     seed: int = 0
-    source: int | None = None
+    source_number: int | None = None
     source_name: str = ""
-    controls: list[str] = []  # keys of its control images, in the run's order
+    control_keys: list[str] = []  # of its control images, in the run's order
     detector: str = ""  # that made them; nothing where the control image was ready-made
     columns: dict[str, str] = {}
     image: StoredObject | None = None

@@ -10,8 +10,8 @@ MADE = "made.jsonl"  # PreviewControl records
 class PreviewControl(msgspec.Struct, frozen=True, kw_only=True):
     """What one detector made of one source."""
 
-    source: int  # its line in SOURCES
-    control: int  # its place among the run's controls
+    source_number: int  # its line in SOURCES
+    control_number: int  # its place among the run's controls
     kind: str
     detector: str
     reason: str = ""  # why there is no control image: a code of docs/recipes.md
@@ -22,4 +22,4 @@ class PreviewControl(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def file(self) -> str:
         """The control image's name in the folder; there is none when there is a reason."""
-        return f"{self.source:04d}-{self.control}-{self.kind}.png"
+        return f"{self.source_number:04d}-{self.control_number}-{self.kind}.png"

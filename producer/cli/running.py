@@ -10,7 +10,7 @@ from posemill.exit_codes import ExitCode
 from producer.cli.endings import TIMEOUT, code_of_submission, require_waiting, wait_for
 
 if TYPE_CHECKING:
-    from posemill.contract.records import Plan
+    from posemill.contract.records import Item, Plan
     from producer.runs.handle import RunHandle
     from producer.submitting.rehearsal import Rehearsal
 
@@ -151,7 +151,7 @@ def preview(recipe: str, count: int, out: Path, overrides: tuple[str, ...], as_j
     if as_json:
         print_json(made)
         return
-    rows = [(made.sources[one.source], one.kind, one.reason or "usable", f"{one.seconds:.2f} s", one.message)
+    rows = [(made.sources[one.source_number], one.kind, one.reason or "usable", f"{one.seconds:.2f} s", one.message)
             for one in made.controls]  # fmt: skip
     print_table("", ["source", "control", "", "time", ""], rows)
     click.echo(f"Look at {made.contact_sheet}.")
@@ -175,8 +175,8 @@ def _rehearse(recipe: str, *, overrides: tuple[str, ...], strict: bool, as_json:
         f"{found.sources} sources, {found.items} items, {' + '.join(map(str, found.batches.values()))} batches, "
         f"{found.messages} messages, {found.upload_bytes} bytes to upload; {found.refused_rows} rows refused"
     )
-    rows = [(item.id, found.first_sources.get(item.source, "-") if item.source is not None else "-", item.seed,
-             item.prompt, item.negative_prompt) for item in found.first_items]  # fmt: skip
+    rows = [(item.id, _source_of(item, found), item.seed, item.prompt, item.negative_prompt)
+            for item in found.first_items]  # fmt: skip
     print_table("", ["item", "source", "seed", "prompt", "negative prompt"], rows)
     for note in [*found.notes, *_repeats(found, found.first_repeated)]:
         click.echo(f"note: {note}")
@@ -185,6 +185,11 @@ def _rehearse(recipe: str, *, overrides: tuple[str, ...], strict: bool, as_json:
     for skipped in found.skipped:
         click.echo(f"skipped: {skipped.count} {skipped.reason} (first: {skipped.first})")
     return code
+
+
+def _source_of(item: "Item", found: "Rehearsal") -> str:
+    """The name of what an item is made of, where it is known."""
+    return "-" if item.source_number is None else found.first_sources.get(item.source_number, "-")
 
 
 def _repeats(found: "Rehearsal | Plan", places: list[str]) -> list[str]:

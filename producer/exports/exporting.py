@@ -146,7 +146,7 @@ class Exporter:
             row = self.columns.of_made(made, record, near)
             writer.add(made, row)
             pose = made.pose.pose if made.pose else None
-            statistics.add(row, pose, control=made.control.name, image_bytes=len(made.image))
+            statistics.add(row, pose, control=made.control_image.name, image_bytes=len(made.image))
             entries.append(_entry(made, row, record_sha256))
         files = writer.close()
         return ShardIndex(split=split, number=number, samples=entries, refused=refused, files=files), statistics
@@ -203,7 +203,7 @@ def _entry(made: PreparedSample, row: dict[str, Any], record_sha256: str) -> Sam
         origin=made.sample.origin,
         record_sha256=record_sha256,
         image_sha256=made.image_sha256,
-        control_sha256=made.control.sha256,
+        control_sha256=made.control_image.sha256,
         perceptual_hash=row["perceptual_hash"],
         near_duplicate_of=row["near_duplicate_of"],
     )

@@ -137,7 +137,7 @@ def _made(run: Run, taken: list[_PreviewSource], folder: Path) -> list[PreviewCo
         why = done.stderr.strip().splitlines()[-1:] or [f"it ended with {done.returncode}"]
         raise RunFault(f"the preview cannot be made: {why[0]}")
     made = decode_lines((folder / MADE).read_bytes(), PreviewControl)
-    return [_with_reason(control, taken[control.source].error) for control in made]
+    return [_with_reason(control, taken[control.source_number].error) for control in made]
 
 
 def _with_reason(control: PreviewControl, error: PosemillError | None) -> PreviewControl:
@@ -149,7 +149,7 @@ def _draw(folder: Path, taken: list[_PreviewSource], controls: list[PreviewContr
     Image.new("RGB", (256, 256), "#e4e1db").save(folder / NOTHING)
     rows = []
     for number, one in enumerate(taken):
-        cells = [_cell(folder, control) for control in controls if control.source == number]
+        cells = [_cell(folder, control) for control in controls if control.source_number == number]
         rows.append(CellRow(inputs=(_source_cell(folder, one),), images=tuple(cells)))
     rejected = sum(bool(control.reason) for control in controls)
     subtitle = f"{counted(len(controls) - rejected, 'control image')} of {counted(len(taken), 'source')}"

@@ -101,7 +101,7 @@ def _coco_row(place: str, image: str, pose: Pose | PoseFormatError) -> Row:
 
 def _ready(row: Row, folders: tuple[Path, ...], *, poses: bool) -> Row:
     """A manifest's row with its pose read and checked, or its file held to the folders. `poses`: a source is a pose."""
-    candidate = row.source or row.control
+    candidate = row.source or row.control_image
     if candidate is None or row.error:
         return row
     if candidate.uri and candidate.is_pose and not poses:
@@ -109,7 +109,7 @@ def _ready(row: Row, folders: tuple[Path, ...], *, poses: bool) -> Row:
         return Row(place=row.place, error=RowError(message, place=f"{row.place}, column pose"))
     if candidate.path and not candidate.is_pose and not (poses and row.source):
         held = msgspec.structs.replace(candidate, folders=folders)
-        return msgspec.structs.replace(row, **{"control" if row.control else "source": held})
+        return msgspec.structs.replace(row, **{"control_image" if row.control_image else "source": held})
     if candidate.uri:
         return row
     try:

@@ -46,7 +46,7 @@ class Intake:
                 yield self._finish(*pending.popleft())
 
     def _begin(self, row: Row, pool: ThreadPoolExecutor) -> Source | Future[Source] | None:
-        candidate = row.source or row.control
+        candidate = row.source or row.control_image
         if row.error or candidate is None:
             return None
         if candidate.path is None:
@@ -67,7 +67,7 @@ class Intake:
             source = begun.result()
         except UnreadableFile as error:
             return PreparedRow(row=row, error=RowError(str(error), place=row.place))
-        candidate = row.source or row.control
+        candidate = row.source or row.control_image
         if candidate and candidate.path and candidate.path in self._met:
             self._met[candidate.path] = source  # a future is ten times as large
         return PreparedRow(row=row, source=source)

@@ -39,7 +39,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
 
     place: str
     source: Candidate | None = None
-    control: Candidate | None = None
+    control_image: Candidate | None = None
     prompt: str | None = None
     negative_prompt: str | None = None
     seed: int | None = None
@@ -67,7 +67,7 @@ def _checked(row: ManifestRow, folder: Path, allowed_hosts: Sequence[str]) -> Ro
     return Row(
         place=place,
         source=None if column == "control_image" else candidate,
-        control=candidate if column == "control_image" else None,
+        control_image=candidate if column == "control_image" else None,
         prompt=_text(values, "prompt", place),
         negative_prompt=_text(values, "negative_prompt", place),
         seed=_seed(values, place),

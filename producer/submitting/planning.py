@@ -57,8 +57,8 @@ class Expander:
                 prompt=prompt,
                 negative_prompt=negative,
                 seed=seed,
-                source=number,
-                control=source if number is None else None,
+                source_number=number,
+                control_image=source if number is None else None,
                 columns=columns,
             )
             for prompt, columns in prompts.items()
@@ -75,7 +75,7 @@ class Expander:
         return images * combinations(self._templates, matrix)
 
     def _require_usable(self, row: Row) -> None:
-        if row.control and len(self._kinds) > 1:
+        if row.control_image and len(self._kinds) > 1:
             raise RowError(f"one control_image cannot be {' and '.join(self._kinds)}; give a source", place=row.place)
         if row.source and row.source.pose is not None and self._kinds != ("openpose",):
             raise RowError(f"a pose cannot become {' and '.join(self._kinds)}; give a source", place=row.place)
@@ -139,10 +139,10 @@ class Planner:
         An item that is planned already is counted and not planned again, as far back as is remembered. Raises RowError
         before anything is added.
         """
-        known = None if row.control else self._known_sources.find(source.identity)
-        number = self._next_source if known is None and not row.control else known
+        known = None if row.control_image else self._known_sources.find(source.identity)
+        number = self._next_source if known is None and not row.control_image else known
         items = expander.items(row, source, number)
-        new_source = source if known is None and not row.control else None
+        new_source = source if known is None and not row.control_image else None
         return self._add(row.place, items, new_source, expander.wanted(row))
 
     def _add(self, place: str, items: Iterator[Item], source: Source | None, wanted: int) -> Iterator[Shard]:
@@ -241,5 +241,6 @@ def _needs(items: list[Item], batch_size: int, detect_batch_size: int) -> list[l
     """For each batch of items, the detect batches that hold their sources."""
     batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
     return [
-        sorted({item.source // detect_batch_size for item in batch if item.source is not None}) for batch in batches
+        sorted({item.source_number // detect_batch_size for item in batch if item.source_number is not None})
+        for batch in batches
     ]

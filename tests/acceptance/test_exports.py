@@ -278,7 +278,7 @@ def test_with_provenance_an_export_says_who_made_what_when_and_where(
     assert result.exit_code == 0, result.output
     row = pyarrow.parquet.read_table(tmp_path / "out/train/metadata.parquet").to_pylist()[0]
     assert row["image_key"].startswith(f"runs/{run.id}/images/")
-    assert row["control"].startswith("controls/")
+    assert row["control_key"].startswith("controls/")
     assert row["worker"]
     assert row["finished_at"].startswith("20")
     assert row["seconds"] > 0

@@ -127,7 +127,7 @@ def failures(store: Store, run_id: str) -> dict[str, int]:
 def outcomes(store: Store, run_id: str) -> dict[str, tuple[str, str]]:
     """Outcome and reason of every source and item."""
     return {
-        result.id if isinstance(result, ItemResult) else str(result.source): (result.outcome, result.reason)
+        result.id if isinstance(result, ItemResult) else str(result.source_number): (result.outcome, result.reason)
         for result in results(store, run_id)
     }
 

@@ -30,8 +30,8 @@ from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
 from workers.detecting.detect_work import DetectWork
 from workers.detecting.detectors import Detection, each_alone
-from workers.generating.calls import Call, Pictures
 from workers.generating.generate_work import GenerateWork
+from workers.generating.pipeline_calls import Call, Pictures
 from workers.images.content import Content
 from workers.worker_process import consume
 
@@ -58,7 +58,7 @@ class FixedDetector:
         control = Image.new("RGB", (SIDE, SIDE))
         ImageDraw.Draw(control).point((int(place * (SIDE - 1)), int(place * (SIDE - 1))), "white")
         pose = Pose(width=SIDE, height=SIDE, people=people)
-        return Detection(pose=pose, control=control, source_size=(SIDE, SIDE))
+        return Detection(pose=pose, control_image=control, source_size=(SIDE, SIDE))
 
 
 class FixedPipeline:

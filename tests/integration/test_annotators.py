@@ -65,7 +65,7 @@ def wholebody(tmp_path_factory):
 def test_canny_on_a_real_photograph_is_the_librarys_byte_for_byte(name):
     theirs = CannyDetector()(photograph(name))
     assert contrast(theirs) == 255
-    assert same(detected(DetectSpec(detector="canny"), photograph(name)).control, theirs)
+    assert same(detected(DetectSpec(detector="canny"), photograph(name)).control_image, theirs)
 
 
 @pytest.mark.parametrize("size", [(640, 360), (300, 500), (70, 64)])
@@ -73,8 +73,8 @@ def test_canny_heeds_its_thresholds_and_both_resolutions_as_the_library_does(siz
     picture = photograph().resize(size)
     more = {"low_threshold": 40, "high_threshold": 90, "detect_resolution": 384, "image_resolution": 640}
     ours = detected(DetectSpec(detector="canny", **more), picture)
-    assert same(ours.control, CannyDetector()(picture, **more))
-    assert not same(ours.control, CannyDetector()(picture, detect_resolution=384, image_resolution=640))
+    assert same(ours.control_image, CannyDetector()(picture, **more))
+    assert not same(ours.control_image, CannyDetector()(picture, detect_resolution=384, image_resolution=640))
 
 
 def test_depth_and_normal_are_midas_s_own(midas):
@@ -83,10 +83,10 @@ def test_depth_and_normal_are_midas_s_own(midas):
     ours = {name: detected(DetectSpec(detector=name, weights=str(midas), **SMALL), photograph())
             for name in ("depth", "normal")}  # fmt: skip
     assert contrast(depth) > 0
-    assert same(ours["depth"].control, depth)
-    assert same(ours["normal"].control, normal)
+    assert same(ours["depth"].control_image, depth)
+    assert same(ours["normal"].control_image, normal)
     far = detected(DetectSpec(detector="normal", weights=str(midas), bg_th=0.9, **SMALL), photograph())
-    assert same(far.control, library(photograph(), bg_th=0.9, depth_and_normal=True, **SMALL)[1])
+    assert same(far.control_image, library(photograph(), bg_th=0.9, depth_and_normal=True, **SMALL)[1])
 
 
 @pytest.mark.parametrize("safe", [False, True])
@@ -95,7 +95,7 @@ def test_contours_and_scribbles_are_hed_s_own(hed, name, scribble, safe):
     theirs = HEDdetector.from_pretrained(str(hed))(photograph(), scribble=scribble, safe=safe, **SMALL)
     ours = detected(DetectSpec(detector=name, weights=str(hed), safe=safe, **SMALL), photograph())
     assert contrast(theirs) > 8
-    assert same(ours.control, theirs)
+    assert same(ours.control_image, theirs)
 
 
 def test_lines_are_m_lsd_s_own(tmp_path):
@@ -103,7 +103,9 @@ def test_lines_are_m_lsd_s_own(tmp_path):
     more = {"thr_v": 0.05, "thr_d": 0.01, **SMALL}
     theirs = MLSDdetector.from_pretrained(str(tmp_path))(photograph(), **more)
     assert contrast(theirs) > 0
-    assert same(detected(DetectSpec(detector="mlsd", weights=str(tmp_path), **more), photograph()).control, theirs)
+    assert same(
+        detected(DetectSpec(detector="mlsd", weights=str(tmp_path), **more), photograph()).control_image, theirs
+    )
 
 
 def segmented_directly(folder, picture: Image.Image) -> np.ndarray:
@@ -129,8 +131,10 @@ def test_classes_are_upernet_s_own_in_the_colours_of_ade20k(tmp_path):
     spec = DetectSpec(detector="seg", weights=str(tmp_path), detect_resolution=128, image_resolution=128)
     ours = detected(spec, photograph())
     assert len(np.unique(theirs.reshape(-1, 3), axis=0)) > 1
-    assert np.array_equal(np.asarray(ours.control), theirs)
-    large = detected(DetectSpec(detector="seg", weights=str(tmp_path), detect_resolution=128), photograph()).control
+    assert np.array_equal(np.asarray(ours.control_image), theirs)
+    large = detected(
+        DetectSpec(detector="seg", weights=str(tmp_path), detect_resolution=128), photograph()
+    ).control_image
     assert set(large.getdata()) <= set(map(tuple, ade_palette()))
 
 
@@ -158,8 +162,8 @@ def test_whole_bodies_are_rtmlib_s_own_drawn_as_openpose_draws(wholebody):
         found = [(point.x, point.y) for point in other if point]
         assert found
         np.testing.assert_allclose([point[:2] for point in mine if point], found)
-    assert contrast(ours.control) > 0
-    assert not same(ours.control, _bodies_alone(ours))
+    assert contrast(ours.control_image) > 0
+    assert not same(ours.control_image, _bodies_alone(ours))
 
 
 def _bodies_alone(found: Detection) -> Image.Image:
@@ -204,8 +208,8 @@ def test_a_ready_made_map_keeps_its_colours_and_one_of_the_right_size_every_pixe
     drawing = Image.new("RGB", (512, 512), "black")
     drawing.paste("white", (100, 100, 300, 110))
     spec = DetectSpec(detector="as-is")
-    assert same(detected(spec, drawing).control, drawing)
-    scaled = detected(spec, drawing.resize((700, 1000), Image.Resampling.NEAREST)).control
+    assert same(detected(spec, drawing).control_image, drawing)
+    scaled = detected(spec, drawing.resize((700, 1000), Image.Resampling.NEAREST)).control_image
     assert (scaled.size, set(scaled.getdata())) == ((512, 704), {(0, 0, 0), (255, 255, 255)})
     assert detected(spec, Image.new("RGB", (64, 64), "white")).reason == "blank"
 
@@ -252,5 +256,5 @@ def test_a_ready_made_map_is_laid_over_black_and_a_photograph_over_white():
     transparent, opaque = (Content((CASES / name).read_bytes()) for name in ("transparent.png", "black.png"))
     as_is = load_detector(DetectSpec(detector="as-is"))
     first, second = as_is.detect([transparent, opaque])
-    assert same(first.control, second.control)
+    assert same(first.control_image, second.control_image)
     assert transparent.picture.getpixel((0, 0)) == (255, 255, 255)

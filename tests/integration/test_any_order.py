@@ -292,7 +292,9 @@ def record(stage: Stage, batch: int, failed: int) -> BatchRecord:
     }
     if stage is Stage.DETECT:
         rows = zip(numbers, outcomes, strict=True)
-        return BatchRecord(**made, results=[SourceResult(source=n, name="", outcome=outcome) for n, outcome in rows])
+        return BatchRecord(
+            **made, results=[SourceResult(source_number=n, name="", outcome=outcome) for n, outcome in rows]
+        )
     items = [ItemResult(id=f"item{n:04d}", outcome=outcome) for n, outcome in zip(numbers, outcomes, strict=True)]
     return BatchRecord(**made, results=items)
 

@@ -32,7 +32,7 @@ class People:
         person = Person(body=((0.5, 0.5, 0.9), *(None for _ in range(17))))
         people = (person,) if source.picture.getbbox() else ()
         pose = Pose(width=64, height=64, people=people)
-        return Detection(control=Image.new("RGB", (64, 64), "navy"), source_size=(64, 64), pose=pose)
+        return Detection(control_image=Image.new("RGB", (64, 64), "navy"), source_size=(64, 64), pose=pose)
 
 
 class Detectors:

@@ -166,7 +166,7 @@ def test_a_small_person_is_found_at_twice_the_librarys_height(quick):
 def test_nobody_is_found_where_nobody_is(quick, photograph):
     detection = one(quick, png(Image.fromarray(getattr(skimage.data, photograph)())))
     assert detection.pose.people == ()
-    assert detection.control.getbbox() is None  # black
+    assert detection.control_image.getbbox() is None  # black
     assert reject_reason(detection.pose, min_people=1, max_people=None) == "no_person"
 
 
@@ -213,7 +213,7 @@ def test_hands_and_face_are_found_and_drawn_as_the_library_draws_them(full, thin
 def test_a_detected_pose_drawn_again_from_its_json_is_the_same_picture(seen):
     detection = seen["cameraman"]
     again = one(load_detector(KEYPOINTS), json.dumps(to_openpose_json(detection.pose)).encode())
-    assert again.control.tobytes() == detection.control.tobytes()
+    assert again.control_image.tobytes() == detection.control_image.tobytes()
     assert again.source_size == (512, 512)
 
 
@@ -221,8 +221,8 @@ def test_ready_made_poses_are_drawn_at_the_canvas_proportions():
     body = [(0.5, 0.2, 1.0), (0.5, 0.4, 1.0), *[None] * 16]
     pose = Pose(width=1920, height=1080, people=(Person(body=tuple(body)),))
     detection = one(load_detector(KEYPOINTS), json.dumps(to_openpose_json(pose)).encode())
-    assert detection.control.size == (896, 512)
-    left, top, right, bottom = detection.control.getbbox()
+    assert detection.control_image.size == (896, 512)
+    left, top, right, bottom = detection.control_image.getbbox()
     assert (left + right) / 2 == pytest.approx(448, abs=2)
     assert (top, bottom) == pytest.approx((512 * 0.2 - 4, 512 * 0.4 + 5), abs=2)
 
@@ -399,5 +399,5 @@ def test_a_worker_refuses_what_the_door_refuses(file):
 
 def test_a_list_of_one_frame_is_drawn_as_the_frame():
     frame, listed = (one(load_detector(KEYPOINTS), (CASES / name).read_bytes()) for name in ("good.json", "list.json"))
-    assert frame.control.tobytes() == listed.control.tobytes()
+    assert frame.control_image.tobytes() == listed.control_image.tobytes()
     assert len(frame.pose.people) == 1

@@ -17,9 +17,9 @@ from posemill.settings import Settings
 from posemill.storage.store import Store
 from tests.planned import make_run
 from workers.batches.plan_reader import Slices
-from workers.generating.calls import Call, Pictures
 from workers.generating.control_images import ControlImages
 from workers.generating.generate_work import GenerateWork
+from workers.generating.pipeline_calls import Call, Pictures
 
 CASES = Path(__file__).parents[1] / "unit" / "cases"
 
@@ -59,7 +59,8 @@ def make_work(
     store.put("control", buffer.getvalue())
     control = Source(name="c.png", identity=sha256(buffer.getvalue()), key="control")
     items = [
-        Item(id=f"item{n}", prompt=(prompts or ["p"] * COUNT)[n], seed=n + 1, control=control) for n in range(COUNT)
+        Item(id=f"item{n}", prompt=(prompts or ["p"] * COUNT)[n], seed=n + 1, control_image=control)
+        for n in range(COUNT)
     ]
     keys = RunKeys("r")
     store.put(keys.run, encode(run))
@@ -158,7 +159,7 @@ def test_a_transparent_control_image_is_to_the_pipeline_what_the_opaque_one_is(s
     for name in ("transparent.png", "black.png"):
         content = (CASES / name).read_bytes()
         store.put(name, content)
-        item = Item(id=name, prompt="p", seed=1, control=Source(name=name, identity=sha256(content), key=name))
+        item = Item(id=name, prompt="p", seed=1, control_image=Source(name=name, identity=sha256(content), key=name))
         ((_, control),) = ControlImages(store, (), limit_pixels=10**6).of(item, None)
         seen.append(control.tobytes())
     assert seen[0] == seen[1]

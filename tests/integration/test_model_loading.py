@@ -20,7 +20,7 @@ from posemill.contract.specs import ControlNetSpec, GenerateSpec, LoraSpec
 from posemill.errors import RunFault
 from tests.single_file import write_single_file, write_single_sdxl_file
 from tests.tiny_model import write_tiny_controlnet, write_tiny_lora, write_tiny_sd2, write_tiny_sdxl, write_tiny_vae
-from workers.generating.calls import Call
+from workers.generating.pipeline_calls import Call
 from workers.generating.pipelines import Loader, load_pipeline
 from workers.models.placement import Placement
 

@@ -13,9 +13,9 @@ from posemill.catalogue.models import SchedulerName
 from posemill.contract.specs import ControlNetSpec, GenerateSpec
 from posemill.errors import OutOfMemory, RunFault
 from posemill.settings import Settings
-from workers.generating.calls import Call
 from workers.generating.compiling import compile_networks, filled
 from workers.generating.model_loading import SCHEDULERS
+from workers.generating.pipeline_calls import Call
 from workers.generating.pipelines import DiffusersPipeline, load_pipeline
 from workers.models.placement import Placement, choose_placement
 

@@ -45,7 +45,7 @@ def test_a_preview_has_each_control_image_or_its_reason_beside_each_source(sourc
     done = CliRunner().invoke(posemill, arguments, catch_exceptions=False)
     made = json.loads(done.stdout)
     assert made["sources"] == ["a.png", "b.png", "c.png", "d.png"]
-    assert [(one["source"], one["kind"], one["reason"]) for one in made["controls"]] == [
+    assert [(one["source_number"], one["kind"], one["reason"]) for one in made["controls"]] == [
         (0, "canny", ""), (1, "canny", "no_edges"), (2, "canny", "bad_picture"), (3, "canny", ""),
         (0, "scribble", ""), (1, "scribble", "blank"), (2, "scribble", "bad_picture"), (3, "scribble", ""),
     ]  # fmt: skip

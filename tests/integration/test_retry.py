@@ -107,7 +107,7 @@ def failed_record(run_id: str, stage: Stage) -> BatchRecord:
     batch = FAILED[stage]
     outcomes = zip((2 * batch, 2 * batch + 1), (Outcome.DONE, Outcome.FAILED), strict=True)
     results: list[Any] = (
-        [SourceResult(source=n, name="", outcome=outcome) for n, outcome in outcomes]
+        [SourceResult(source_number=n, name="", outcome=outcome) for n, outcome in outcomes]
         if stage is Stage.DETECT
         else [ItemResult(id=f"item{n:04d}", outcome=outcome) for n, outcome in outcomes]
     )

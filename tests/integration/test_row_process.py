@@ -51,7 +51,7 @@ class Rows:
         return loaded
 
     def save(self, run: Run, computed: list[int]) -> list[SourceResult]:
-        return [SourceResult(source=row, name=str(os.getpid()), outcome=Outcome.DONE) for row in computed]
+        return [SourceResult(source_number=row, name=str(os.getpid()), outcome=Outcome.DONE) for row in computed]
 
     def failed(self, run: Run, batch: int, error: PosemillError) -> list[SourceResult]:
         return []

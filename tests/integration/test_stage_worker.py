@@ -70,7 +70,7 @@ class Work:
         self.unloaded += 1
 
     def _results(self, numbers: list[int], outcome: Outcome, message: str) -> list[SourceResult]:
-        return [SourceResult(source=n, name=f"{n}.png", outcome=outcome, message=message) for n in numbers]
+        return [SourceResult(source_number=n, name=f"{n}.png", outcome=outcome, message=message) for n in numbers]
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ class Rows:
         if row == self.killing:
             self.running = False
             raise RowProcessEnded("signal 11 (SIGSEGV)")
-        return [SourceResult(source=2 * batch + row, name="", outcome=Outcome.DONE)]
+        return [SourceResult(source_number=2 * batch + row, name="", outcome=Outcome.DONE)]
 
     def stop(self) -> None:
         self.running = False
@@ -129,7 +129,7 @@ def record(store: Store, batch: int = 0) -> BatchRecord:
 
 def test_a_batch_is_recorded_and_counted(work: Work, store: Store, ledger: Ledger, settings: Settings) -> None:
     worker(work, store, ledger, settings).do(RUN, 0)
-    assert [source.source for source in record(store).sources] == [0, 1]
+    assert [source.source_number for source in record(store).sources] == [0, 1]
     assert ledger.snapshot(RUN).stages[Stage.DETECT].done == 2
 
 

@@ -186,7 +186,7 @@ def test_rows_that_name_the_same_picture_share_its_detection(
     rows = write_manifest(tmp_path / "m.jsonl", row | {"prompt": "one"}, row | {"prompt": "two", "seed": 5})
     handle = submit(recipe(rows, seeds=1), run_id="r", settings=settings)
     assert (handle.plan.sources, handle.plan.items) == (1, 2)
-    assert [(item.prompt, item.source) for item in items_of(store, "r")] == [("one", 0), ("two", 0)]
+    assert [(item.prompt, item.source_number) for item in items_of(store, "r")] == [("one", 0), ("two", 0)]
     assert items_of(store, "r")[1].seed == 5
 
 
@@ -208,7 +208,7 @@ def test_a_ready_made_control_image_needs_no_detection(
     rows = write_manifest(tmp_path / "m.jsonl", {"control_image": str(photos / "astronaut.png"), "c": "red"})
     handle = submit(recipe(rows), run_id="r", settings=settings)
     assert list(handle.plan.batches.values()) == [0, 1]
-    assert items_of(store, "r")[0].control is not None
+    assert items_of(store, "r")[0].control_image is not None
 
 
 def test_cancelling_and_pausing_stand_in_storage_as_well(settings: Settings, photos: Path, ledger: Ledger) -> None:

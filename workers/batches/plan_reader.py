@@ -76,7 +76,7 @@ class Slices:
                 record = self._records.get(_kept_under(run, key), partial(self._record, key), keep=_is_final)
             except NotFound as error:
                 raise TransientError(f"{key} is not written yet, so its sources cannot be used") from error
-            found |= {result.source: result for result in record.sources if result.source in sources}
+            found |= {result.source_number: result for result in record.sources if result.source_number in sources}
         return found
 
     def _run(self, run_id: str) -> Run:

@@ -46,9 +46,9 @@ class ControlStore:
 
     def write(self, control_digest: str, detection: Detection, detector: str) -> StoredControl:
         """Store the control image, then its note. Nothing to draw: the note alone, no black image."""
-        pose, reason, size, drawn = detection.pose, detection.reason, detection.control.size, None
+        pose, reason, size, drawn = detection.pose, detection.reason, detection.control_image.size, None
         if not _is_empty(pose, reason):
-            content = encode_png(detection.control, compress_level=self._png_compress_level)
+            content = encode_png(detection.control_image, compress_level=self._png_compress_level)
             drawn, _ = self._store.put_if_absent(control_key(control_digest), content, content_type="image/png")
         made = {"control_width": size[0], "control_height": size[1], "detector": detector}
         document = (to_openpose_json(pose) if pose else {}) | made | ({"reason": reason} if reason else {})

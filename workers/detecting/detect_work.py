@@ -70,7 +70,7 @@ class DetectWork:
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[SourceInProgress]:
         results = kept.sources if kept else []
-        done = {result.source: result for result in results if result.outcome is not Outcome.FAILED}
+        done = {result.source_number: result for result in results if result.outcome is not Outcome.FAILED}
         sources = list(self._slices.sources(run, batch).items())
         wanted = sources if row is None else sources[row : row + 1]
         return [self._load_source(run, number, source, done.get(number)) for number, source in wanted]
@@ -147,7 +147,7 @@ class DetectWork:
         posed = next((known for known in made if known.pose), None)
         people = posed.pose.people if posed and posed.pose else ()
         return SourceResult(
-            source=entry.number,
+            source_number=entry.number,
             name=entry.source.name,
             outcome=Outcome.REJECTED if reason else Outcome.DONE,
             reason=reason,
@@ -215,4 +215,6 @@ def spec_for(source: Source, spec: DetectSpec) -> DetectSpec:
 
 
 def _failed(number: int, source: Source, error: PosemillError) -> SourceResult:
-    return SourceResult(source=number, name=source.name, outcome=Outcome.FAILED, reason=error.code, message=str(error))
+    return SourceResult(
+        source_number=number, name=source.name, outcome=Outcome.FAILED, reason=error.code, message=str(error)
+    )

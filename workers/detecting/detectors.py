@@ -23,7 +23,7 @@ T = TypeVar("T")
 class Detection:
     """What a detector makes of one source."""
 
-    control: Image.Image  # says nothing when there is a reason, or nobody in the pose: ask before using it
+    control_image: Image.Image  # says nothing when there is a reason, or nobody in the pose: ask before using it
     source_size: tuple[int, int]  # width and height in pixels, upright
     reason: str = ""  # why the control image cannot be used, as a stable word; nothing when it can
     pose: Pose | None = None  # of detectors that find people: those whose score reaches the spec's min_score
@@ -62,7 +62,7 @@ class EachPicture:
         picture = source.control_image if self._ready_made else source.picture
         control = self.make(picture)
         reason = self._reason if contrast(control) < self._least_contrast else ""
-        return Detection(control=control, source_size=picture.size, reason=reason)
+        return Detection(control_image=control, source_size=picture.size, reason=reason)
 
 
 def contrast(picture: Image.Image) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from workers.generating.calls import Call
+from workers.generating.pipeline_calls import Call
 
 NETWORKS = ("unet", "controlnet")  # they run at every step; the text encoder runs once a prompt
 

@@ -36,9 +36,9 @@ class ControlImages:
         return stored.key, self._read[stored.key]
 
     def _ready_made(self, item: Item) -> Named:
-        assert item.control is not None
-        name = item.control.key or item.control.uri or ""
+        assert item.control_image is not None
+        name = item.control_image.key or item.control_image.uri or ""
         if name not in self._read:
-            content = read_source(self._store, item.control, self._allowed_hosts)
+            content = read_source(self._store, item.control_image, self._allowed_hosts)
             self._read[name] = decode_picture(content, limit_pixels=self._limit_pixels, over="black")
         return name, self._read[name]

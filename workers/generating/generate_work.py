@@ -23,10 +23,10 @@ from posemill.pictures.shapes import fitted
 from posemill.settings import Settings
 from posemill.storage.store import Store
 from workers.batches.plan_reader import Slices
-from workers.generating.calls import Call, Pictures, Pipeline
 from workers.generating.control_images import ControlImages
 from workers.generating.fitting import FittingSizes
 from workers.generating.kept_pipelines import KeptPipelines
+from workers.generating.pipeline_calls import Call, Pictures, Pipeline
 from workers.images.pngs import encode_png, image_texts, to_image
 from workers.images.sizes import picture_size
 from workers.images.webps import encode_webp
@@ -45,7 +45,7 @@ class ItemInProgress(msgspec.Struct, kw_only=True):
     source: SourceResult | None = None
     result: ItemResult | None = None  # known already: kept from before, or nothing to draw from
     controls: list[Image.Image] = []  # one for each ControlNet
-    control_names: list[str] = []
+    control_keys: list[str] = []
     size: tuple[int, int] = (0, 0)
     slot: int = 0  # its place among the images of its size that the batch makes, ...
     slots: int = 1  # ... and how many they are: the shape of the call, also where the row is made alone
@@ -85,10 +85,11 @@ class GenerateWork:
         results = kept.items if kept else []
         done = {result.id: result for result in results if result.outcome is Outcome.DONE}
         items = self._slices.items(run, batch)
-        numbers = {item.source for item in items if item.source is not None and item.id not in done}
+        numbers = {item.source_number for item in items if item.source_number is not None and item.id not in done}
         sources = self._slices.detected(run, numbers) if numbers else {}
         wanted = [
-            ItemInProgress(item=item, source=_of(sources, item.source), result=done.get(item.id)) for item in items
+            ItemInProgress(item=item, source=_of(sources, item.source_number), result=done.get(item.id))
+            for item in items
         ]
         images = ControlImages(self._store, self._settings.hosts, limit_pixels=run.limit_pixels)
         if row is not None:
@@ -175,9 +176,9 @@ class GenerateWork:
             negative_prompt=item.negative_prompt,
             prompt_truncated=entry.truncated,
             seed=item.seed,
-            source=item.source,
-            source_name=entry.source.name if entry.source else (item.control.name if item.control else ""),
-            controls=entry.control_names,
+            source_number=item.source_number,
+            source_name=entry.source.name if entry.source else (item.control_image.name if item.control_image else ""),
+            control_keys=entry.control_keys,
             detector=detector,
             columns=item.columns,
             image=image,
@@ -230,7 +231,7 @@ def _load_controls(run: Run, entry: ItemInProgress, images: ControlImages) -> No
         entry.result = _without_image(item, Outcome.FAILED, error.code, str(error), source)
         return
     entry.size = picture_size(named[0][1].size, run.generate)
-    entry.control_names = [name for name, _ in named]
+    entry.control_keys = [name for name, _ in named]
     entry.controls = [fitted(control, entry.size) for _, control in named]
 
 
@@ -303,7 +304,7 @@ def _without_image(
         prompt=item.prompt,
         negative_prompt=item.negative_prompt,
         seed=item.seed,
-        source=item.source,
+        source_number=item.source_number,
         source_name=source.name if source else "",
         columns=item.columns,
     )

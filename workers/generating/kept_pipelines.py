@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from posemill.contract.specs import GenerateSpec
-from workers.generating.calls import Pipeline
+from workers.generating.pipeline_calls import Pipeline
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import torch
 
 from posemill.contract.specs import GenerateSpec
 from posemill.errors import OutOfMemory, RunFault
-from workers.generating.calls import Call, Pictures
 from workers.generating.compiling import compile_networks, filled
 from workers.generating.long_prompts import chunks_needed, is_too_long
 from workers.generating.model_loading import Models
+from workers.generating.pipeline_calls import Call, Pictures
 from workers.generating.text_embeddings import TextEmbeddings
 from workers.models.loading import loading
 from workers.models.model_folders import ModelFolders

@@ -96,13 +96,13 @@ class Shown(Onlooker):
         self._control = ""  # of the current source, where that was ready-made
 
     def taken(self, sample: Sample, row: dict[str, Any], shard: int) -> None:
-        self._turn_to(sample.item.source, sample.control)
+        self._turn_to(sample.item.source_number, sample.control_key)
         self._current.title = row["source"]
         seen = _Seen(item=sample.item, text=row["text"], sample=sample, split=row["split"], shard=shard)
         self._current.add(seen)
 
     def left_out(self, item: ItemResult) -> None:
-        self._turn_to(item.source, next(iter(item.controls), ""))
+        self._turn_to(item.source_number, next(iter(item.control_keys), ""))
         self._current.add(_Seen(item=item, text=item.prompt))
 
     def sheet(self, store: Store, run: Run, folder: Path, *, title: str, subtitle: str) -> Sheet:
@@ -207,7 +207,7 @@ class _Reader:
         if self._options.form in FOLDERS:
             file = f"{seen.split}/{control_file(self._options, seen.shard, name)}"
         shown: list[SheetControl] = []
-        for address, kind in zip(sample.controls, self._run.kinds, strict=False):  # a ready-made one stands for all
+        for address, kind in zip(sample.control_keys, self._run.kinds, strict=False):  # a ready-made one stands for all
             path = self._folder / f"{control_name(address)}-control"
             path.write_bytes(read_address(self._store, address))
             shown.append(SheetControl(path=path, kind=kind, file="" if shown else file))

@@ -44,7 +44,7 @@ class SampleControls:
 
     def of(self, sample: Sample) -> FittedControl:
         """Fitted to the sample's image. Raises ChangedObject when it is not the one that was used."""
-        address, size = sample.control, (sample.item.width, sample.item.height)
+        address, size = sample.control_key, (sample.item.width, sample.item.height)
         return self._kept.get((address, size), lambda: fitted_control(self._read(sample, address), address, size))
 
     def _read(self, sample: Sample, address: str) -> bytes:

@@ -29,7 +29,7 @@ class PreparedSample(msgspec.Struct, frozen=True, kw_only=True):
     sample: Sample
     image: bytes
     image_sha256: str
-    control: FittedControl
+    control_image: FittedControl
     pose: PlacedPose | None  # in the image's pixels; None: the control image was ready-made
     source: bytes | None  # the source image, where it is wanted and there is one
     perceptual_hash: int  # 64 bits
@@ -62,7 +62,7 @@ class Maker:
             sample=sample,
             image=image,
             image_sha256=sample.item.image.sha256 if image is stored else sha256(image),
-            control=control,
+            control_image=control,
             pose=self._pose(sample, control),
             source=self._source(sample) if self._options.with_source else None,
             perceptual_hash=hash_bits,
@@ -92,7 +92,7 @@ class Maker:
         )
 
     def _source(self, sample: Sample) -> bytes | None:
-        source = planned_source(self._store, self._run, sample.item.source, self._plans)
+        source = planned_source(self._store, self._run, sample.item.source_number, self._plans)
         if source is None or source.pose is not None:
             return None
         content = read_address(self._store, source.key or source.uri or "")

@@ -12,7 +12,17 @@ import msgspec
 from posemill.contract.records import Run
 
 PROVENANCE = frozenset(  # columns: who made a sample, when, in how many tries, and where it lies in storage
-    ("image_key", "control", "controls", "attempt", "worker", "finished_at", "seconds", "detect_seconds", "call_images")
+    (
+        "image_key",
+        "control_key",
+        "control_keys",
+        "attempt",
+        "worker",
+        "finished_at",
+        "seconds",
+        "detect_seconds",
+        "call_images",
+    )
 )
 TEXTS = frozenset(("name", "prompts", "matrix", "negative_prompt"))  # of a recipe: words, which no address is
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/|[/~]|[A-Za-z]:\\")  # how a URI or absolute path begins

@@ -34,14 +34,14 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     made_with: dict[str, Any]
 
     @property
-    def control(self) -> str:
+    def control_key(self) -> str:
         """Where its control image lies, the first where it has several: a key of the store, or an address elsewhere."""
-        return self.item.controls[0]
+        return self.item.control_keys[0]
 
     @property
-    def controls(self) -> tuple[str, ...]:
+    def control_keys(self) -> tuple[str, ...]:
         """Where all of them lie, in the order of the run's controls."""
-        return tuple(self.item.controls)
+        return tuple(self.item.control_keys)
 
     @property
     def drawn(self) -> StoredObject | None:
@@ -51,7 +51,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def origin(self) -> str:
         """Identity of what the image was drawn from: the source's content, or its control image's address, digested."""
-        return self.source.source_sha256 if self.source else digest("control image", self.control)
+        return self.source.source_sha256 if self.source else digest("control image", self.control_key)
 
 
 class SampleReader:
@@ -119,7 +119,11 @@ class SampleReader:
             record = read_document(self._store, self._keys.record(Stage.GENERATE, batch), BatchRecord)
         except NotFound:
             return None
-        numbers = {item.source for item in record.items if item.source is not None and item.outcome is Outcome.DONE}
+        numbers = {
+            item.source_number
+            for item in record.items
+            if item.source_number is not None and item.outcome is Outcome.DONE
+        }
         return record, {number: self._source(number) for number in sorted(numbers)}
 
     def _source(self, number: int) -> SourceResult:
@@ -127,7 +131,7 @@ class SampleReader:
 
         def read() -> dict[int, SourceResult]:
             record = read_document(self._store, key, BatchRecord)
-            return {result.source: result for result in record.sources}
+            return {result.source_number: result for result in record.sources}
 
         return self._detected.get(key, read)[number]
 
@@ -135,7 +139,7 @@ class SampleReader:
 def _sample(record: BatchRecord, item: ItemResult, sources: dict[int, SourceResult]) -> Sample:
     return Sample(
         item=item,
-        source=None if item.source is None else sources[item.source],
+        source=None if item.source_number is None else sources[item.source_number],
         batch=record.batch,
         attempt=record.attempt,
         worker=record.worker,

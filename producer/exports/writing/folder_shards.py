@@ -75,7 +75,7 @@ class FolderShard:
         item_id = made.sample.item.id
         contents = {
             image_file(self._options, self._number, item_id): made.image,
-            control_file(self._options, self._number, made.control.name): made.control.png,
+            control_file(self._options, self._number, made.control_image.name): made.control_image.png,
         }
         if made.source is not None:
             contents[source_file(self._options, self._number, item_id)] = made.source
@@ -84,7 +84,7 @@ class FolderShard:
         return contents
 
     def _pose_name(self, made: PreparedSample) -> str:
-        return f"poses/{self._number:05d}/{made.control.name}.json"
+        return f"poses/{self._number:05d}/{made.control_image.name}.json"
 
     def _write(self, name: str, content: bytes) -> None:
         """Write a file once, though several samples share it."""

@@ -58,7 +58,7 @@ class ParquetShard:
         name = row["item_id"]
         pictures = {
             "image": {"bytes": made.image, "path": f"{name}.{self._suffix}"},
-            "conditioning_image": {"bytes": made.control.png, "path": f"{name}.cond.png"},
+            "conditioning_image": {"bytes": made.control_image.png, "path": f"{name}.cond.png"},
             "source_image": made.source and {"bytes": made.source, "path": f"{name}.source.{self._suffix}"},
         }
         self._rows.append({name: (pictures | row)[name] for name in self._schema.names})

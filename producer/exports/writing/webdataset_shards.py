@@ -36,7 +36,7 @@ class WebdatasetShard:
         members = {
             "__key__": row["item_id"],
             self._suffix: made.image,
-            "cond.png": made.control.png,
+            "cond.png": made.control_image.png,
             "txt": row["text"].encode(),
             "json": msgspec.json.encode(row),
         }

@@ -62,7 +62,7 @@ def test_the_batches_cover_every_row_once(batch_size, batches_a_shard, rows):
 
 def test_a_shard_comes_back_as_it_was_written():
     header = ShardHeader(first=24, rows=5, needs=[[6, 7], []])
-    items = [Item(id=f"{n}", prompt=PROMPT, seed=2**63 - 1, source=n, columns={"a": "b\n"}) for n in range(5)]
+    items = [Item(id=f"{n}", prompt=PROMPT, seed=2**63 - 1, source_number=n, columns={"a": "b\n"}) for n in range(5)]
     content = encode_shard(header, items)
     assert content.count(b"\n") == 6
     assert decode_header(content) == header
@@ -88,7 +88,7 @@ def test_a_batch_record_comes_back_as_it_was_written():
 def test_a_record_counts_its_outcomes():
     outcomes = [Outcome.DONE, Outcome.FAILED, Outcome.DONE, Outcome.REJECTED]
     items = record(results=[ItemResult(id="i", outcome=outcome) for outcome in outcomes])
-    sources = record(results=[SourceResult(source=0, name="n", outcome=outcome) for outcome in outcomes[:2]])
+    sources = record(results=[SourceResult(source_number=0, name="n", outcome=outcome) for outcome in outcomes[:2]])
     assert items.counts == {Outcome.DONE: 2, Outcome.REJECTED: 1, Outcome.FAILED: 1}
     assert sources.counts == {Outcome.DONE: 1, Outcome.REJECTED: 0, Outcome.FAILED: 1}
 

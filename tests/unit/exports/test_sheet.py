@@ -32,7 +32,7 @@ class Picky(SyntheticStore):
             (Outcome.REJECTED, "no_person"),
             (Outcome.FAILED, "bad_picture"),
             (item.outcome, item.reason),
-        ][item.source % 3]
+        ][item.source_number % 3]
         return msgspec.structs.replace(item, outcome=outcome, reason=reason)
 
 

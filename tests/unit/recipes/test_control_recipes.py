@@ -203,7 +203,9 @@ def test_adapters_and_a_vae_of_choice_are_pinned_and_make_another_picture():
 @pytest.mark.parametrize(
     ("recipe", "row"),
     [
-        pytest.param({"controls": THREE}, {"control": Candidate(name="c", uri="s3://b/c")}, id="one image for three"),
+        pytest.param(
+            {"controls": THREE}, {"control_image": Candidate(name="c", uri="s3://b/c")}, id="one image for three"
+        ),
         pytest.param(
             {"generate": {"model": "sd15-canny"}}, {"source": Candidate(name="p", pose={})}, id="a pose for canny"
         ),

@@ -36,7 +36,7 @@ def rows_of(folder: Path, sources: str, *, poses: bool = False, store=None, skip
 
 
 def names_of(rows: list[Row]) -> list[str]:
-    return [(row.source or row.control).name for row in rows]
+    return [(row.source or row.control_image).name for row in rows]
 
 
 def with_files(folder: Path, *names: str) -> Path:
@@ -121,7 +121,7 @@ def test_a_manifest_row_carries_all_that_it_says(tmp_path):
 
 def test_a_control_image_stands_in_for_a_source(tmp_path):
     row = row_of(tmp_path, control_image="s3://b/pose.png")
-    assert (row.source, row.control.uri) == (None, "s3://b/pose.png")
+    assert (row.source, row.control_image.uri) == (None, "s3://b/pose.png")
 
 
 def test_a_pose_may_stand_in_the_row_or_in_a_file(tmp_path):

@@ -100,7 +100,7 @@ def rows_of(folder: Path, *rows: dict, poses: bool = False, **settings):
 
 def test_a_manifest_s_files_are_held_to_its_folder_and_the_allowed_ones(tmp_path):
     (row, control) = rows_of(tmp_path, {"source": "/etc/passwd"}, {"control_image": "a.png"}, source_folders="/x:~")
-    assert row.source.folders == control.control.folders == (tmp_path, Path("/x"), Path.home())
+    assert row.source.folders == control.control_image.folders == (tmp_path, Path("/x"), Path.home())
 
 
 def test_a_manifest_s_pose_files_are_held_to_them_too(tmp_path):

@@ -119,7 +119,7 @@ def test_more_images_keep_the_seeds_of_the_first():
 
 def test_a_ready_made_control_image_belongs_to_no_source():
     (item,) = expander(prompts=["p"]).items(Row(place="x"), source(), None)
-    assert (item.source, item.control) == (None, source())
+    assert (item.source_number, item.control_image) == (None, source())
 
 
 def changed(**changes) -> Run:
@@ -188,7 +188,7 @@ def test_shards_hold_every_row_once_in_order():
         assert all(shard.header.rows == len(shard.rows) == size for shard in cut[:-1])
         assert sum(len(shard.rows) for shard in cut) == rows
     items = [item for shard in shards if shard.stage is Stage.GENERATE for item in shard.rows]
-    assert [item.source for item in items] == [number for number in range(21) for _ in range(4)]
+    assert [item.source_number for item in items] == [number for number in range(21) for _ in range(4)]
 
 
 def test_each_batch_needs_exactly_the_detect_batches_of_its_items():
@@ -197,13 +197,13 @@ def test_each_batch_needs_exactly_the_detect_batches_of_its_items():
             assert shard.header.needs == []
             continue
         batches = [shard.rows[start : start + 3] for start in range(0, len(shard.rows), 3)]
-        assert shard.header.needs == [sorted({item.source // 2 for item in batch}) for batch in batches]
+        assert shard.header.needs == [sorted({item.source_number // 2 for item in batch}) for batch in batches]
         assert all(shard.header.needs)
 
 
 def test_ready_made_control_images_wait_for_nothing():
     planner = Planner(run_of())
-    control = Row(place="x", control=Candidate(name="0.png", path=Path("0.png")))
+    control = Row(place="x", control_image=Candidate(name="0.png", path=Path("0.png")))
     list(planner.add_row(control, source(), expander(prompts=["p"], seeds=3)))
     (shard,) = planner.shards(last=True)
     assert shard.header.needs == [[]]

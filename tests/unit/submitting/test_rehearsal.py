@@ -60,7 +60,7 @@ def test_sources_items_batches_and_messages_are_counted():
 
 def test_the_first_five_items_are_shown():
     found = rehearsed(seeds=3)
-    assert [item.source for item in found.first_items] == [0, 0, 0, 1, 1]
+    assert [item.source_number for item in found.first_items] == [0, 0, 0, 1, 1]
 
 
 def test_bad_rows_are_counted_and_the_first_are_shown(folder):
@@ -91,7 +91,7 @@ def test_rows_that_name_a_source_again_share_its_number(folder):
     names = ("b", "a", "b")
     found = rehearsed(sources=manifest(folder, *({"source": f"photos/{name}.png"} for name in names)))
     assert (found.sources, found.items, found.repeated_rows) == (2, 2, 1)
-    assert [item.source for item in found.first_items] == [0, 1]
+    assert [item.source_number for item in found.first_items] == [0, 1]
     assert found.first_sources == {0: "photos/b.png", 1: "photos/a.png"}
 
 
@@ -249,10 +249,10 @@ def test_the_items_shown_are_those_that_a_submission_makes(folder, monkeypatch, 
     rows = find_rows(sources, folder, Settings(), poses=False, store=OtherStorage(), skipped=SkippedTally())
     taken = Intake(OtherStorage()).take(rows)
     made = [
-        expander.items(one.row, one.source, None if one.row.control else planner.add_source(one.source))
+        expander.items(one.row, one.source, None if one.row.control_image else planner.add_source(one.source))
         for one in taken
     ]
     shown = rehearse(values).first_items
-    assert [(item.id, item.seed, item.source) for item in shown] == [
-        (item.id, item.seed, item.source) for item in itertools.chain(*made)
+    assert [(item.id, item.seed, item.source_number) for item in shown] == [
+        (item.id, item.seed, item.source_number) for item in itertools.chain(*made)
     ]

@@ -26,7 +26,7 @@ class KeypointsDetector:
         read = read_pose(source.content, limit_pixels=source.limit_pixels)
         pose = without_faint_people(read, self._spec.min_score)
         control = draw_as(_on_control_canvas(pose, self._spec.image_resolution), self._spec)
-        return Detection(pose=if_visible(pose, control), control=control, source_size=(pose.width, pose.height))
+        return Detection(pose=if_visible(pose, control), control_image=control, source_size=(pose.width, pose.height))
 
 
 def build(spec: DetectSpec, device: str) -> Detector:

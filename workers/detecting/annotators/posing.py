@@ -46,7 +46,7 @@ class PoseDetector:
     def _detection(self, picture: Image.Image, found: Pose) -> Detection:
         pose = without_faint_people(found, self._spec.min_score)
         control = draw_as(pose, self._spec)
-        return Detection(pose=if_visible(pose, control), control=control, source_size=picture.size)
+        return Detection(pose=if_visible(pose, control), control_image=control, source_size=picture.size)
 
 
 def without_faint_people(pose: Pose, min_score: float) -> Pose:
