@@ -18,6 +18,7 @@ class ExitCode(IntEnum):
 
     @property
     def words(self) -> str:
+        """What the code means, as `--help` says it."""
         return WORDS[self]
 
 

@@ -9,6 +9,7 @@ class LineFormatter(logging.Formatter):
     """Appends the fields that a line carries as key=value."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """One line: time, level, message, then the run and batch that it is about."""
         line = super().format(record)
         fields = [f"{name}={getattr(record, name)}" for name in FIELDS if getattr(record, name, None) is not None]
         return f"{line}  [{' '.join(fields)}]" if fields else line

@@ -58,6 +58,7 @@ class Settings(BaseSettings):
 
     @property
     def hosts(self) -> tuple[str, ...]:
+        """The hosts that sources by URL may come from."""
         return tuple(self.allowed_hosts.split(",")) if self.allowed_hosts else ()
 
 

@@ -62,12 +62,15 @@ class RunKeys:
         return f"{self.refused_rows}{shard:06d}.jsonl"
 
     def records(self, stage: Stage) -> str:
+        """Below it stand the records of a stage's batches."""
         return f"{self.root}records/{stage}/"
 
     def record(self, stage: Stage, batch: int) -> str:
+        """The outcome of every row of a batch; a folder holds a thousand."""
         return f"{self.records(stage)}{batch // RECORDS_A_FOLDER:06d}/{batch:09d}.json"
 
     def flags(self, stage: Stage) -> str:
+        """Below it stands a flag for each batch of a stage that is not all done."""
         return f"{self.root}flags/{stage}/"
 
     def flag(self, stage: Stage, batch: int) -> str:
@@ -75,6 +78,7 @@ class RunKeys:
         return f"{self.flags(stage)}{batch:09d}"
 
     def set_aside(self, stage: Stage) -> str:
+        """Below it stand the records that `retry` set aside."""
         return f"{self.root}superseded/{stage}/"
 
     def superseded(self, stage: Stage, batch: int) -> str:
@@ -82,6 +86,7 @@ class RunKeys:
         return f"{self.set_aside(stage)}{batch:09d}.json"
 
     def image(self, item_id: str, image_format: str = "png") -> str:
+        """The image of an item; its ending says the format."""
         return f"{self.images}{item_id[:2]}/{item_id}.{image_format}"
 
 

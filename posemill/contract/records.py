@@ -116,10 +116,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sources(self) -> int:
+        """How many sources are planned."""
         return self.rows[Stage.DETECT]
 
     @property
     def items(self) -> int:
+        """How many images are planned."""
         return self.rows[Stage.GENERATE]
 
 
@@ -265,10 +267,12 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sources(self) -> list[SourceResult]:
+        """Its results of the detect stage."""
         return [result for result in self.results if isinstance(result, SourceResult)]
 
     @property
     def items(self) -> list[ItemResult]:
+        """Its results of the generate stage."""
         return [result for result in self.results if isinstance(result, ItemResult)]
 
     @property

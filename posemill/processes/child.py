@@ -92,6 +92,7 @@ class KeptChild:
 
     @property
     def pid(self) -> int | None:
+        """Of the process that was started last; None before the first."""
         return self._process.pid if self._process else None
 
     def look_after(self) -> Failing | None:
@@ -112,6 +113,7 @@ class KeptChild:
         return self._postpone(status)
 
     def has_ended(self) -> bool:
+        """Whether the process that ran last has ended, and none was started since."""
         return self._process is None or _has_exited(self._process)
 
     def ask_to_end(self, signal_number: int) -> None:

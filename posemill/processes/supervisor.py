@@ -59,6 +59,7 @@ class Supervisor:
         self._monitor = threading.Thread(target=self._look_after_children, name="supervisor", daemon=True)
 
     def start(self) -> None:
+        """Start every child, each for the first time."""
         if self._log_folder:
             self._log_folder.mkdir(parents=True, exist_ok=True)
         self._monitor.start()

@@ -39,12 +39,15 @@ class Doorbell(Celery):  # type: ignore[misc]  # Celery ships no types
         self._redis_url = redis_url
 
     def connection(self, url: str | None = None, **options: Any) -> Any:
+        """To the broker, for whoever asks for no kind of connection."""
         return self.connection_for_write(url, **options)
 
     def connection_for_read(self, url: str | None = None, **options: Any) -> Any:
+        """To the Redis that this app was made for, unless another is named."""
         return super().connection_for_read(url or self._redis_url, **options)
 
     def connection_for_write(self, url: str | None = None, **options: Any) -> Any:
+        """To the Redis that this app was made for, unless another is named."""
         return super().connection_for_write(url or self._redis_url, **options)
 
 

@@ -250,6 +250,7 @@ class Ledger:
         return any(self.redis.zcount(StageKeys(run_id, stage).leases, now, "+inf") for stage in Stage)
 
     def history(self, run_id: str, stage: Stage, batch: int) -> History:
+        """What happened to a batch so far; an empty one where nothing did."""
         found = cast(str | None, self.redis.hget(StageKeys(run_id, stage).history, str(batch)))
         return msgspec.json.decode(found, type=History) if found else History()
 
@@ -260,6 +261,7 @@ class Ledger:
         self.redis.set(names.device_note(worker), msgspec.json.encode(note), px=max(1, int(1000 * seconds)))
 
     def clear_device(self, worker: str) -> None:
+        """Take away the note of what is on a worker's device."""
         self.redis.delete(names.device_note(worker))
 
     def report_death(self, worker: str, words: str, *, delay_seconds: Callable[[int], float]) -> OnDevice | None:
@@ -287,6 +289,7 @@ class Ledger:
     # pace and workers ---------------------------------------------------------------------------------------------
 
     def note_pace(self, run_id: str, finished: dict[Stage, int]) -> None:
+        """Keep a sample of the rows finished by stage, for the remaining time; the oldest goes."""
         sample = json.dumps([self._now(), finished])
         pipe = self.redis.pipeline()
         pipe.rpush(names.pace_list(run_id), sample)
@@ -299,6 +302,7 @@ class Ledger:
         return [tuple(json.loads(sample)) for sample in samples]
 
     def note_worker(self, worker: str, fields: dict[str, Any]) -> None:
+        """Keep a worker's heartbeat, with the moment at which it was heard."""
         self.redis.hset(names.WORKERS, worker, json.dumps(fields | {"seen": self._now()}))
 
     def workers(self) -> dict[str, dict[str, Any]]:
@@ -314,6 +318,7 @@ class Ledger:
         return {worker: beat for worker, beat in heard.items() if worker not in gone}
 
     def forget_worker(self, worker: str) -> None:
+        """Take a worker off the list."""
         self.redis.hdel(names.WORKERS, worker)
 
     def fitting(self, key: str) -> int | None:
@@ -322,6 +327,7 @@ class Ledger:
         return int(value) if value else None
 
     def note_fitting(self, key: str, images: int) -> None:
+        """Remember how many images of this card, model and size fit at once."""
         self.redis.hset(names.FITTING, key, images)
 
     def _now(self) -> float:

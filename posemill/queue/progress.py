@@ -29,6 +29,7 @@ class StageCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def finished(self) -> int:
+        """Rows with an outcome, whichever."""
         return self.done + self.rejected + self.failed
 
 

@@ -73,6 +73,7 @@ class Window:
         pipe.execute()
 
     def mark_sent(self, batches: list[int]) -> None:
+        """Count the batches among the messages that are out."""
         now = self._now()
         pipe = self._redis.pipeline()
         pipe.zadd(self._keys.sent, {str(batch): now for batch in batches})

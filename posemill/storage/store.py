@@ -38,27 +38,38 @@ class Store(Protocol):
 
     url: str
 
-    def put(self, key: str, content: bytes, *, content_type: str = ...) -> StoredObject: ...
+    def put(self, key: str, content: bytes, *, content_type: str = ...) -> StoredObject:
+        """Write an object, whatever stands there. Raises TransientError and RunFault."""
 
-    def put_if_absent(self, key: str, content: bytes, *, content_type: str = ...) -> tuple[StoredObject, bool]: ...
+    def put_if_absent(self, key: str, content: bytes, *, content_type: str = ...) -> tuple[StoredObject, bool]:
+        """Write an object where none stands; gives the one that stands now, and whether it is this one."""
 
-    def get(self, key: str) -> bytes: ...
+    def get(self, key: str) -> bytes:
+        """An object's bytes. Raises NotFound."""
 
-    def head(self, key: str) -> StoredObject | None: ...
+    def head(self, key: str) -> StoredObject | None:
+        """An object's size and ETag; None where there is none."""
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]: ...
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose key begins so, in the order of their keys."""
 
-    def folders(self, prefix: str) -> Iterator[str]: ...
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The names right below a prefix that have objects below them."""
 
-    def delete(self, key: str) -> None: ...
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
 
-    def put_file(self, key: str, path: Path) -> None: ...
+    def put_file(self, key: str, path: Path) -> None:
+        """Write a local file as an object, in parts where it is large."""
 
-    def get_file(self, key: str, path: Path) -> None: ...
+    def get_file(self, key: str, path: Path) -> None:
+        """Write an object to a local file. Raises NotFound."""
 
-    def get_uri(self, uri: str) -> bytes: ...
+    def get_uri(self, uri: str) -> bytes:
+        """The bytes of an object in any bucket, named `s3://bucket/key`. Raises NotFound."""
 
-    def list_uri(self, uri: str) -> Iterator[ObjectInfo]: ...
+    def list_uri(self, uri: str) -> Iterator[ObjectInfo]:
+        """All objects below `s3://bucket/prefix`, in the order of their keys."""
 
 
 class S3Store:
@@ -72,6 +83,7 @@ class S3Store:
         self.url = f"s3://{bucket}/{prefix}".rstrip("/")
 
     def put(self, key: str, content: bytes, *, content_type: str = "application/octet-stream") -> StoredObject:
+        """Write an object, whatever stands there. Raises TransientError and RunFault."""
         return self._put(key, content, content_type)
 
     def put_if_absent(
@@ -90,9 +102,11 @@ class S3Store:
         raise TransientError(f"{self.url}/{key}: conditional writes kept meeting others in flight; try again")
 
     def get(self, key: str) -> bytes:
+        """An object's bytes. Raises NotFound."""
         return self._get(self._bucket, self._prefix + key)
 
     def get_uri(self, uri: str) -> bytes:
+        """The bytes of an object in any bucket, named `s3://bucket/key`. Raises NotFound."""
         bucket, key = split_s3_uri(uri)
         try:
             return self._get(bucket, key)
@@ -102,6 +116,7 @@ class S3Store:
             raise NotFound(f"{uri}: no such bucket") from error  # one row's mistake, not the run's
 
     def head(self, key: str) -> StoredObject | None:
+        """An object's size and ETag; None where there is none."""
         try:
             reply = self._call("head_object", Bucket=self._bucket, Key=self._prefix + key)
         except NotFound:
@@ -114,6 +129,7 @@ class S3Store:
         )
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """All objects whose key begins so, in the order of their keys, a page of a thousand at a time."""
         start = len(self._prefix)
         for info in self._list(self._bucket, self._prefix + prefix):
             yield ObjectInfo(key=info.key[start:], size=info.size, etag=info.etag)
@@ -131,6 +147,7 @@ class S3Store:
             yield ObjectInfo(key=f"s3://{bucket}/{info.key}", size=info.size, etag=info.etag)
 
     def delete(self, key: str) -> None:
+        """Remove an object; nothing happens where there is none."""
         self._call("delete_object", Bucket=self._bucket, Key=self._prefix + key)
 
     def put_file(self, key: str, path: Path) -> None:

@@ -50,6 +50,7 @@ class WebAddress(NamedTuple):
 
     @property
     def url(self) -> str:
+        """The address with its host in the form that is sent."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}{'' if self.port == PORTS[self.scheme] else f':{self.port}'}{self.target}"
 
@@ -154,6 +155,7 @@ class _Deadline:
             self.end()
 
     def end(self) -> None:
+        """Close the connection: the download has taken too long."""
         with self._lock:
             self.is_over = True
             if self._watched is not None:
@@ -161,6 +163,7 @@ class _Deadline:
                     self._watched.shutdown(socket.SHUT_RDWR)
 
     def release(self) -> None:
+        """The download is over; nothing is closed any more."""
         with self._lock:
             if self._watched is not None:
                 self._watched.close()

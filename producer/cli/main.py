@@ -31,10 +31,12 @@ class Commands(click.Group):
     """The commands, with a closed output told from all else."""
 
     def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Click's own, with a closed output told from all else."""
         with _output_open():
             return super().make_context(*args, **options)
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Click's own, with a closed output told from all else."""
         with _output_open():
             return super().invoke(ctx)
 

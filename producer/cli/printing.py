@@ -102,6 +102,7 @@ class ProgressBars:
         self._progress.stop()
 
     def show(self, status: Status) -> None:
+        """Draw a run's progress, a bar for each stage."""
         for stage, counts in status.snapshot.stages.items():
             self._progress.update(self._bars[stage], total=counts.rows, completed=counts.finished, note=_note(status))
         if not self._console.is_terminal:

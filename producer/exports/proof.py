@@ -33,6 +33,7 @@ class ExportProof(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def complete(self) -> bool:
+        """Whether every sample is there, once and unharmed."""
         return not self.faults
 
 
@@ -69,6 +70,7 @@ class _Checker:
         self.files = 0
 
     def shard_faults(self) -> Iterator[Fault]:
+        """What is wrong with the shards that the index names."""
         for shard in self._export_index.shards:
             name = index_name(shard.split, shard.number)
             try:
@@ -108,6 +110,7 @@ class _Checker:
                 yield Fault(kind="changed_object", key=name, message="its rows are not those of the split's shards")
 
     def stray_files(self) -> Iterator[Fault]:
+        """Files that no index names."""
         for split in SPLITS:
             for name in self._destination.names(f"{split}/"):
                 if name not in self._names:

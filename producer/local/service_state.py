@@ -34,6 +34,7 @@ class ServicePorts:
     admin: int
 
     def all(self) -> tuple[int, ...]:
+        """Every port that the services listen on."""
         return tuple(getattr(self, each.name) for each in fields(self))
 
 

@@ -59,6 +59,7 @@ class EmbeddedServices:
         logger.info("Redis and S3 are ready", extra={"folder": str(self.folder)})
 
     def stop(self) -> None:
+        """End both servers; Redis writes down what it holds first."""
         self._held.close()
 
     def environment(self) -> dict[str, str]:
@@ -67,25 +68,30 @@ class EmbeddedServices:
 
     @property
     def redis_url(self) -> str:
+        """Where Redis listens, password included."""
         return redis_url(self.state)
 
     @property
     def s3_url(self) -> str:
+        """Where S3 listens."""
         return s3_url(self.state)
 
     @property
     def state(self) -> ServiceState:
+        """Ports, keys and passwords, as they stand in the folder."""
         if self._state is None:
             raise ServiceError(f"the services in {self.folder} have not been started; call start() first")
         return self._state
 
     @property
     def supervisor(self) -> Supervisor:
+        """Whoever keeps the servers running."""
         if self._supervisor is None:
             raise ServiceError(f"the services in {self.folder} have not been started; call start() first")
         return self._supervisor
 
     def open_store(self) -> Store:
+        """The store that these services serve."""
         return open_store(
             f"s3://{BUCKET}",
             endpoint_url=self.s3_url,

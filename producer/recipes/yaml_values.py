@@ -48,6 +48,7 @@ class _ShallowComposer(Composer):
     depth = nodes = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        """ruamel's own, no deeper than recipes may nest."""
         self.depth += 1
         self.nodes += 1
         if self.depth > LIMIT_DEPTH or self.nodes > LIMIT_VALUES:

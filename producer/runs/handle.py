@@ -134,9 +134,11 @@ class RunHandle:
         self._change(RunState.CANCELLED)
 
     def pause(self) -> None:
+        """Stop sending batches; those on their way are finished."""
         self._change(RunState.PAUSED)
 
     def unpause(self) -> None:
+        """Go on after a pause, the user's or a fault's."""
         self._change(RunState.RUNNING)
 
     def retry(self) -> int:

@@ -45,10 +45,12 @@ class SheetLine:
 
     @property
     def prompt(self) -> str:
+        """The prompt that its images share."""
         return self.images[0].prompt
 
     @property
     def left_out(self) -> str:
+        """How many images of the line are not shown, in words; nothing when all are."""
         return f"the first {len(self.images)} of {self.total:,}" if len(self.images) < self.total else ""
 
 
@@ -76,10 +78,12 @@ class SheetRow:
 
     @property
     def left_out(self) -> str:
+        """How many lines of the row are not shown, in words; nothing when all are."""
         return _share(len(self.lines), self.prompts, "prompt")
 
     @property
     def most_seeds(self) -> int:
+        """The largest number of images in one of its lines."""
         return max((len(line.images) for line in self.lines), default=1)
 
     @property
@@ -107,6 +111,7 @@ class UnusedSources:
 
     @property
     def counted(self) -> str:
+        """The reason with its number of sources."""
         return _share(len(self.sources), self.total, "source") or counted(self.total, "source")
 
 
@@ -122,6 +127,7 @@ class Sheet:
 
     @property
     def shown(self) -> str:
+        """How much of the run the sheet shows, in words."""
         return _share(len(self.rows), self.total, "source")
 
 
@@ -135,6 +141,7 @@ class Embedded:
 
     @property
     def shape(self) -> float:
+        """Width over height."""
         return round(self.width / self.height, 4)
 
 

@@ -43,4 +43,5 @@ class EvenSample(Generic[T]):
         return True
 
     def chosen(self) -> list[T]:
+        """What was chosen so far, in the order in which it came."""
         return [self._kept[place] for place in even_places(len(self._kept), self._most)]

@@ -59,6 +59,7 @@ class _Line:
 
     @property
     def height(self) -> int:
+        """Pixels that the line takes."""
         return round(self.size * LEADING)
 
 
@@ -73,13 +74,16 @@ class _Piece:
 
     @property
     def bottom(self) -> int:
+        """Pixels from the top to its lower edge."""
         return self.top + (self.picture.height if self.picture else _height(self.lines))
 
     @property
     def right(self) -> int:
+        """Pixels from the left to its right edge."""
         return self.left + (self.picture.width if self.picture else 0)
 
     def moved(self, left: int, top: int) -> "_Piece":
+        """The same piece, further to the right."""
         return _Piece(left=self.left + left, top=self.top + top, picture=self.picture, lines=self.lines)
 
 

@@ -36,6 +36,7 @@ class Intake:
         self._met: OrderedDict[Path, Source | Future[Source]] = OrderedDict()
 
     def take(self, rows: Iterator[Row]) -> Iterator[PreparedRow]:
+        """Each row with its picture judged and uploaded, or with the error that refuses it; in order."""
         pending: deque[tuple[Row, Source | Future[Source] | None]] = deque()
         with ThreadPoolExecutor(THREADS) as pool:
             for row in rows:

@@ -33,6 +33,7 @@ class SkippedTally:
         self._first: dict[str, str] = {}
 
     def add(self, reason: str, name: str) -> None:
+        """Count one file or folder that was passed over."""
         self._counts[reason] = self._counts.get(reason, 0) + 1
         self._first.setdefault(reason, os.fsencode(name).decode(errors="replace"))
 
@@ -51,12 +52,15 @@ class FileFilter:
         self._suffixes = suffixes
 
     def enters(self, folder: Parts) -> bool:
+        """Whether to look into a folder."""
         return True
 
     def takes(self, file: Parts) -> bool:
+        """Whether a file is wanted."""
         return os.path.splitext(file[-1])[1].lower() in self._suffixes
 
     def passes_over(self, name: str) -> str:
+        """Why a name is passed over, as a stable word; nothing when it is not."""
         return why_passed_over(name)
 
     other = OTHER_NAME  # why a file is not taken; nothing: that needs no mention
@@ -70,6 +74,7 @@ class PatternFilter(FileFilter):
         self._unusual = [part for part in pattern if part[0] in "._@#$"]
 
     def enters(self, folder: Parts) -> bool:
+        """Whether files below a folder can match."""
         for name, part in zip(folder, self._pattern, strict=False):
             if part == "**":
                 return True
@@ -78,9 +83,11 @@ class PatternFilter(FileFilter):
         return len(folder) < len(self._pattern)
 
     def takes(self, file: Parts) -> bool:
+        """Whether a file matches the pattern."""
         return matches(file, self._pattern)
 
     def passes_over(self, name: str) -> str:
+        """Why a name is passed over; nothing when the pattern asks for such names."""
         asked_for = any(fnmatchcase(name, part) for part in self._unusual)
         return "" if asked_for else why_passed_over(name)
 
@@ -122,6 +129,7 @@ class _Walk:
         self._linked: set[str] = set()  # files that links have led to
 
     def files(self) -> Iterator[Path]:
+        """Every wanted file below the root, in the order of their names."""
         try:
             levels = [iter(self._entries(self._root))]
         except OSError as error:

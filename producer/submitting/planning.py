@@ -176,6 +176,7 @@ class Planner:
         return self._next_source - 1
 
     def refuse(self, error: RowError) -> RefusedRow:
+        """Count a row that cannot be used; gives what is written down of it."""
         self.refused += 1
         return RefusedRow(place=error.place, message=str(error))
 

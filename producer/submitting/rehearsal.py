@@ -44,6 +44,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def messages(self) -> int:
+        """How many messages Redis will carry: one a batch."""
         return sum(self.batches.values())
 
 

@@ -214,11 +214,13 @@ class _RefusedRows:
         self._written = 0
 
     def add(self, row: RefusedRow) -> None:
+        """Take a row along; a full slice is written."""
         self._rows.append(row)
         if len(self._rows) >= SHARD_ROWS:
             self.flush()
 
     def flush(self) -> None:
+        """Write what is held."""
         if not self._rows:
             return
         content = msgspec.json.Encoder().encode_lines(self._rows)

@@ -29,6 +29,7 @@ class Heartbeat:
         self._keeper = keeper
 
     def run_until(self, stopped: threading.Event) -> None:
+        """Beat again and again; the worker is taken off the list at the end."""
         while True:
             self._worker.pending.flush()
             try:
@@ -43,6 +44,7 @@ class Heartbeat:
             log.info("The heartbeat ages by itself")
 
     def beat(self) -> None:
+        """Tell Redis what this worker holds and has in memory."""
         self._ledger.note_worker(
             worker_id(),
             {

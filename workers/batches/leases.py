@@ -41,6 +41,7 @@ class LeaseKeeper:
 
     @contextmanager
     def hold(self, lease: Lease) -> Iterator[Lease]:
+        """Keep a lease alive for as long as the block runs."""
         with self._lock:
             self._held.add(lease)
         try:
@@ -51,10 +52,12 @@ class LeaseKeeper:
 
     @property
     def held(self) -> list[Lease]:
+        """The leases that are kept alive now."""
         with self._lock:
             return list(self._held)
 
     def run_until(self, stopped: threading.Event) -> None:
+        """Renew again and again, every third of a lease's length."""
         while not stopped.wait(self._lease_seconds / 3):
             self.renew()
 

@@ -38,11 +38,13 @@ class Watchdog:
         self._heard = clock()  # when the queue was last seen empty
 
     def run_until(self, stopped: threading.Event) -> None:
+        """Look again and again."""
         shortest = min(self._settings.stuck_seconds, self._settings.deaf_seconds)
         while not stopped.wait(min(LOOK_SECONDS, shortest / 4)):
             self.look()
 
     def look(self) -> None:
+        """End the process if it holds batches and makes no step, or is deaf to messages that wait."""
         now = self._clock()
         try:
             if self._queued() == 0:

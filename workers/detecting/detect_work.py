@@ -66,9 +66,11 @@ class DetectWork:
 
     @property
     def resident(self) -> list[str]:
+        """The detectors in memory."""
         return [spec.detector for spec in list(self._detectors)]
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[SourceInProgress]:
+        """Read the batch's sources and what is stored of their control images already."""
         results = kept.sources if kept else []
         done = {result.source_number: result for result in results if result.outcome is not Outcome.FAILED}
         sources = list(self._slices.sources(run, batch).items())
@@ -101,16 +103,20 @@ class DetectWork:
                 entry.controls[place].detection = detection
 
     def save(self, run: Run, computed: list[SourceInProgress]) -> list[SourceResult]:
+        """Write control images and notes; gives a result for every source."""
         return [entry.result or self._result(run, entry) for entry in computed]
 
     def failed(self, run: Run, batch: int, error: PosemillError) -> list[SourceResult]:
+        """A failed result for every source of the batch."""
         sources = self._slices.sources(run, batch)
         return [_failed(number, source, error) for number, source in sources.items()]
 
     def made_with(self, run: Run) -> dict[str, Any]:
+        """The detectors' settings and the libraries' versions."""
         return {"detects": [struct_values(spec) for spec in run.detects], "versions": versions(*LIBRARIES)}
 
     def unload(self) -> None:
+        """Drop every detector."""
         self._detectors.clear()
 
     def _detector(self, spec: DetectSpec) -> Detector:

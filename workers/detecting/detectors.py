@@ -32,7 +32,8 @@ class Detection:
 class Detector(Protocol):
     """Sources to a Detection each, or to why there is none; one thread at a time."""
 
-    def detect(self, sources: Sequence[Content]) -> list[Detection | BadInput]: ...
+    def detect(self, sources: Sequence[Content]) -> list[Detection | BadInput]:
+        """A detection for each source, in their order; an unreadable one gives its error."""
 
 
 class EachPicture:
@@ -56,6 +57,7 @@ class EachPicture:
         self._least_contrast = least_contrast
 
     def detect(self, sources: Sequence[Content]) -> list[Detection | BadInput]:
+        """One call of the library for each picture."""
         return each_alone(self._detection, sources)
 
     def _detection(self, source: Content) -> Detection:

@@ -18,9 +18,11 @@ Size = tuple[int, int]
 class Memory(Protocol):
     """Where the fleet keeps its numbers: the ledger."""
 
-    def fitting(self, key: str) -> int | None: ...
+    def fitting(self, key: str) -> int | None:
+        """How many images fit at once, as far as is known."""
 
-    def note_fitting(self, key: str, images: int) -> None: ...
+    def note_fitting(self, key: str, images: int) -> None:
+        """Remember how many images fit at once."""
 
 
 class FittingSizes:

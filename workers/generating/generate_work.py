@@ -79,9 +79,11 @@ class GenerateWork:
 
     @property
     def resident(self) -> list[str]:
+        """The models in memory, by the names that recipes use."""
         return self._pipelines.names
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[ItemInProgress]:
+        """Read the batch's items, and the control images of those that are to be made."""
         results = kept.items if kept else []
         done = {result.id: result for result in results if result.outcome is Outcome.DONE}
         items = self._slices.items(run, batch)
@@ -102,6 +104,7 @@ class GenerateWork:
         return wanted
 
     def compute(self, run: Run, loaded: list[ItemInProgress]) -> list[ItemInProgress]:
+        """Make the pictures, a call or more for each size."""
         groups: dict[tuple[int, int], list[ItemInProgress]] = defaultdict(list)
         for entry in loaded:
             if entry.result is None:
@@ -111,14 +114,17 @@ class GenerateWork:
         return loaded
 
     def save(self, run: Run, computed: list[ItemInProgress]) -> list[ItemResult]:
+        """Encode and upload side by side; gives a result for every item."""
         made_with = self.made_with(run)
         with ThreadPoolExecutor(UPLOADS) as pool:
             return list(pool.map(lambda entry: entry.result or self._save_item(run, entry, made_with), computed))
 
     def failed(self, run: Run, batch: int, error: PosemillError) -> list[ItemResult]:
+        """A failed result for every item of the batch."""
         return [_without_image(item, Outcome.FAILED, error.code, str(error)) for item in self._slices.items(run, batch)]
 
     def made_with(self, run: Run) -> dict[str, Any]:
+        """The recipe's settings, device, dtype and the libraries' versions."""
         pipeline = self._pipelines.get(run.generate)
         return {
             "generate": struct_values(run.generate),
@@ -129,6 +135,7 @@ class GenerateWork:
         }
 
     def unload(self) -> None:
+        """Drop every pipeline."""
         self._pipelines.clear()
 
     def _compute_group(self, run: Run, size: tuple[int, int], group: list[ItemInProgress]) -> None:

@@ -23,6 +23,7 @@ class ModelFolders:
 
     @staticmethod
     def of(setting: str) -> "ModelFolders":
+        """The folders that a setting of paths, parted by `:`, allows."""
         return ModelFolders(tuple(Path(folder).resolve() for folder in setting.split(":") if folder))
 
     def place(self, model: str) -> str:

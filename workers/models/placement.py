@@ -29,6 +29,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def torch_dtype(self) -> torch.dtype:
+        """The dtype of the networks as torch names it."""
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
 

@@ -24,6 +24,7 @@ class PosesSeen(msgspec.Struct, kw_only=True):
     left_out: int = 0  # samples whose pose is not among the kept
 
     def add(self, name: str, pose: Pose) -> None:
+        """Count one image's people and keypoints."""
         if name in self.kept:
             self.kept[name].images += 1
             return
@@ -33,6 +34,7 @@ class PosesSeen(msgspec.Struct, kw_only=True):
             self._take(name, SeenPose(points=points, images=1))
 
     def merge(self, other: "PosesSeen") -> None:
+        """Add what another shard has seen."""
         self.left_out += other.left_out
         for name, pose in other.kept.items():
             self._take(name, pose)

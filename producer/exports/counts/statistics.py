@@ -35,6 +35,7 @@ class Statistics(msgspec.Struct, kw_only=True):
     poses: PosesSeen = msgspec.field(default_factory=PosesSeen)
 
     def add(self, row: dict[str, Any], pose: Pose | None, *, control: str, image_bytes: int) -> None:
+        """Count one sample; `control` tells its control image from others."""
         self.samples += 1
         kinds = {
             "splits": row["split"],
@@ -59,6 +60,7 @@ class Statistics(msgspec.Struct, kw_only=True):
             self.device_seconds = round(self.device_seconds + row["seconds"], 4)
 
     def merge(self, other: "Statistics") -> None:
+        """Add another shard's statistics."""
         for field in msgspec.structs.fields(Statistics):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if isinstance(mine, dict):

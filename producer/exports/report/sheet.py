@@ -58,6 +58,7 @@ class _Line:
     total: int = 0
 
     def add(self, seen: _Seen) -> None:
+        """Take one image into the line of its prompt."""
         self.total += 1
         if len(self.seen) < MOST_IMAGES:
             self.seen.append(seen)
@@ -75,6 +76,7 @@ class _Source:
     reason: str = ""  # why the last item that is not in it is not
 
     def add(self, seen: _Seen) -> None:
+        """Take one image into the rows of its source."""
         if not self.last.seen or self.last.seen[0].item.prompt != seen.item.prompt:
             self.last = _Line()
             self.lines.add(self.last)
@@ -96,12 +98,14 @@ class Shown(Onlooker):
         self._control = ""  # of the current source, where that was ready-made
 
     def taken(self, sample: Sample, row: dict[str, Any], shard: int) -> None:
+        """Note an image that the export holds."""
         self._turn_to(sample.item.source_number, sample.control_key)
         self._current.title = row["source"]
         seen = _Seen(item=sample.item, text=row["text"], sample=sample, split=row["split"], shard=shard)
         self._current.add(seen)
 
     def left_out(self, item: ItemResult) -> None:
+        """Note an item that gave no image, or whose image was left out."""
         self._turn_to(item.source_number, next(iter(item.control_keys), ""))
         self._current.add(_Seen(item=item, text=item.prompt))
 
@@ -172,6 +176,7 @@ class _Reader:
         )
 
     def unused(self, number: int) -> UnusedSource:
+        """A source that gave no image, with the reason."""
         source = planned_source(self._store, self._run, number, self._plans)
         name = source.name if source else ""
         shown = name if self._options.with_provenance else published_name(name, sources_of(self._run))

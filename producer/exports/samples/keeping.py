@@ -18,6 +18,7 @@ class Kept(Generic[T]):
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, read: Callable[[], T]) -> T:
+        """The value, read if it is not among those kept; the one that was not asked for longest goes."""
         with self._lock:
             future = self._values.get(key)
             if mine := future is None:

@@ -26,6 +26,7 @@ class ImageFormat(StrEnum):
 
     @property
     def suffix(self) -> str:
+        """The ending of a file's name in this format, without the dot."""
         return "jpg" if self is ImageFormat.JPEG else self.value
 
 

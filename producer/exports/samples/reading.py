@@ -95,6 +95,7 @@ class SampleReader:
                     other(item)
 
     def cancelled(self) -> bool:
+        """Whether the run was cancelled, so that no more records will come."""
         return read_state(self._store, self.run.id).state is RunState.CANCELLED
 
     def _written(self, poll_seconds: float, timeout_seconds: float | None) -> Iterator[int]:

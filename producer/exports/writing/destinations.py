@@ -20,7 +20,8 @@ class Destination(Protocol):
 
     url: str
 
-    def write(self, name: str, content: bytes) -> None: ...
+    def write(self, name: str, content: bytes) -> None:
+        """Write a whole file at once; nobody sees half of it."""
 
     def write_file(self, name: str, path: Path) -> None:
         """Take a finished local file over; it may be moved."""
@@ -55,10 +56,12 @@ class FolderDestination:
         self.url = str(folder)
 
     def write(self, name: str, content: bytes) -> None:
+        """Write a whole file at once; nobody sees half of it."""
         with self._partial(name) as partial:
             partial.write_bytes(content)
 
     def write_file(self, name: str, path: Path) -> None:
+        """Move a finished file to its place."""
         with self._partial(name) as partial:
             try:
                 path.rename(partial)
@@ -66,17 +69,21 @@ class FolderDestination:
                 copyfile(path, partial)
 
     def read(self, name: str) -> bytes:
+        """A file's bytes. Raises NotFound."""
         with self._readable(name) as path:
             return path.read_bytes()
 
     def read_file(self, name: str, path: Path) -> None:
+        """Copy a file out. Raises NotFound."""
         with self._readable(name) as stored:
             copyfile(stored, path)
 
     def delete(self, name: str) -> None:
+        """Remove a file; nothing happens where there is none."""
         (self._folder / name).unlink(missing_ok=True)
 
     def names(self, folder: str = "") -> Iterator[str]:
+        """All files below a folder, by their path within the destination."""
         paths = (path for path in (self._folder / folder).rglob("*") if path.suffix != PARTIAL and path.is_file())
         return (path.relative_to(self._folder).as_posix() for path in paths)
 
@@ -125,19 +132,25 @@ class BucketDestination:
         self.url = store.url
 
     def write(self, name: str, content: bytes) -> None:
+        """Write a whole object at once."""
         self._store.put(name, content)
 
     def write_file(self, name: str, path: Path) -> None:
+        """Upload a finished file."""
         self._store.put_file(name, path)
 
     def read(self, name: str) -> bytes:
+        """An object's bytes. Raises NotFound."""
         return self._store.get(name)
 
     def read_file(self, name: str, path: Path) -> None:
+        """Download an object. Raises NotFound."""
         self._store.get_file(name, path)
 
     def delete(self, name: str) -> None:
+        """Remove an object; nothing happens where there is none."""
         self._store.delete(name)
 
     def names(self, folder: str = "") -> Iterator[str]:
+        """All objects below a folder, by their path within the destination."""
         return (info.key for info in self._store.list(folder))

@@ -56,10 +56,12 @@ class FolderShard:
         self._lock = threading.Lock()
 
     def store(self, made: PreparedSample) -> None:
+        """Write a sample's files."""
         for name, content in self._contents(made).items():
             self._write(name, content)
 
     def add(self, made: PreparedSample, row: dict[str, Any]) -> None:
+        """Add a sample's line of metadata, in the samples' order."""
         names = list(self._contents(made))
         named = {"file_name": names[0], "conditioning_image_file_name": names[1]}
         if made.source is not None:
@@ -68,6 +70,7 @@ class FolderShard:
         self._rows.stream.write(msgspec.json.encode(named | row) + b"\n")
 
     def close(self) -> list[StoredFile]:
+        """Write the metadata; gives the shard's files."""
         return [*(self._files[name] for name in sorted(self._files)), self._rows.finish()]
 
     def _contents(self, made: PreparedSample) -> dict[str, bytes]:

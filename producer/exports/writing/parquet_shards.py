@@ -55,6 +55,7 @@ class ParquetShard:
         """Nothing: a row group is written at once."""
 
     def add(self, made: PreparedSample, row: dict[str, Any]) -> None:
+        """Add a sample as a row; a full row group is written."""
         name = row["item_id"]
         pictures = {
             "image": {"bytes": made.image, "path": f"{name}.{self._suffix}"},
@@ -66,6 +67,7 @@ class ParquetShard:
             self._flush()
 
     def close(self) -> list[StoredFile]:
+        """Write what is left; gives the shard's file."""
         self._flush()
         self._writer.close()
         return [self._file.finish()]

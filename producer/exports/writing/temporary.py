@@ -42,6 +42,7 @@ class _Digested(io.FileIO):
         self._is_given_up = False
 
     def write(self, content: Any) -> int:
+        """Write on, and into the digest."""
         if self._is_given_up:  # libraries write their last words when they are dropped, which nobody wants to hear
             return memoryview(content).nbytes
         try:
@@ -53,4 +54,5 @@ class _Digested(io.FileIO):
         return written
 
     def seekable(self) -> bool:
+        """False: what is written stays as it was digested."""
         return False

@@ -33,6 +33,7 @@ class WebdatasetShard:
         """Nothing: a tar grows in order."""
 
     def add(self, made: PreparedSample, row: dict[str, Any]) -> None:
+        """Add a sample's members, one after another, under one name."""
         members = {
             "__key__": row["item_id"],
             self._suffix: made.image,
@@ -45,5 +46,6 @@ class WebdatasetShard:
         self._tar.write(members)
 
     def close(self) -> list[StoredFile]:
+        """End the tar; gives the shard's file."""
         self._tar.close()
         return [self._file.finish()]

@@ -8,7 +8,7 @@ from workers.detecting.detectors import Detector, EachPicture
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
-    """Load the detector."""
+    """Whoever takes pictures that are control images already."""
 
     def scaled(picture: Image.Image) -> Image.Image:
         """To the size of other control images, by the nearest pixel: no colour appears that was not there."""

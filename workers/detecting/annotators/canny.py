@@ -8,6 +8,6 @@ from workers.detecting.detectors import Detector
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
-    """Load the detector."""
+    """OpenCV's edges between the spec's two thresholds; a picture without edges is rejected."""
     thresholds = {"low_threshold": spec.low_threshold, "high_threshold": spec.high_threshold}
     return called_with(CannyDetector(), spec, reason="no_edges", **thresholds)

@@ -25,7 +25,7 @@ RIGHT_EYE, LEFT_EYE = 14, 15  # of the body; OpenPose's face ends with them
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
-    """Load the detector."""
+    """rtmlib's two networks, for bodies, hands and faces. Raises RunFault."""
     return PoseDetector(Wholebody(load_wholebody(spec.weights, spec.revision, device=device)), spec)
 
 

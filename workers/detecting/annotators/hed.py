@@ -11,7 +11,7 @@ LEAST_CONTRAST = 8  # of 255; a picture without contours leaves a faint haze, no
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
-    """Load the detector."""
+    """HED's contours, soft or as a scribble of one stroke; a picture without any is rejected. Raises RunFault."""
     hed = load_annotator(HEDdetector, WEIGHTS, spec, device)
     if spec.detector == "scribble":  # black and white, so that one stroke is enough
         return called_with(hed, spec, reason="no_strokes", safe=spec.safe, scribble=True)

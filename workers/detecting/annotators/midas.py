@@ -12,7 +12,7 @@ WEIGHTS = "dpt_hybrid-midas-501f0c75.pt"
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
-    """Load the detector."""
+    """MiDaS, for depth or for surface normals; flat depth is rejected. Raises RunFault."""
     midas = load_annotator(MidasDetector, WEIGHTS, spec, device)
     if spec.detector == "depth":
         return called_with(midas, spec, reason="flat_depth")

@@ -10,6 +10,6 @@ WEIGHTS = "mlsd_large_512_fp32.pth"
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
-    """Load the detector."""
+    """M-LSD's straight line segments; a picture without lines is rejected. Raises RunFault."""
     mlsd = load_annotator(MLSDdetector, WEIGHTS, spec, device)
     return called_with(mlsd, spec, reason="no_lines", thr_v=spec.thr_v, thr_d=spec.thr_d)

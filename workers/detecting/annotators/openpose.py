@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
-    """Load the detector."""
+    """OpenPose's own networks, or the thin one for bodies alone. Raises RunFault and RecipeError."""
     if spec.detector == "openpose":
         return PoseDetector(load_openpose(required_weights(spec), spec.revision, device=device, exact=spec.exact), spec)
     if spec.include_hand or spec.include_face:
@@ -89,10 +89,12 @@ class _BodyRecorder:
         return self._read.pop(0) if self._read else self.estimation(picture)
 
     def format_body_result(self, candidate: Any, subset: Any) -> list[BodyResult]:
+        """The library's own, which keeps what it is given."""
         self.bodies = Body.format_body_result(candidate, subset)
         return self.bodies
 
     def to(self, device: str) -> "_BodyRecorder":
+        """Itself: it has no weights to move."""
         self.estimation.to(device)
         return self
 

@@ -25,7 +25,8 @@ _ABSENT = LibraryKeypoint(x=-1.0, y=-1.0)  # the renderer skips hand and face ke
 class Finder(Protocol):
     """Finds the people in pictures."""
 
-    def detect(self, pictures: Sequence[Image.Image], spec: DetectSpec) -> list[Pose]: ...
+    def detect(self, pictures: Sequence[Image.Image], spec: DetectSpec) -> list[Pose]:
+        """The people in each picture, in the pictures' order."""
 
 
 class PoseDetector:
@@ -36,6 +37,7 @@ class PoseDetector:
         self._spec = spec
 
     def detect(self, sources: Sequence[Content]) -> list[Detection | BadInput]:
+        """Find and draw the people of each source; an unreadable one gives its error."""
         pictures = each_alone(lambda source: source.picture, sources)
         seen = [picture for picture in pictures if not isinstance(picture, BadInput)]
         poses = iter(self.finder.detect(seen, self._spec))

@@ -20,7 +20,7 @@ PALETTE: NDArray[np.uint8] = np.array(ade_palette(), dtype=np.uint8)  # [class, 
 
 
 def build(spec: DetectSpec, device: str) -> Detector:
-    """Load the detector."""
+    """UperNet's classes of ADE20K in their colours. Raises RunFault."""
     source = required_weights(spec)
     try:
         processor, network = _load(source, spec.revision)

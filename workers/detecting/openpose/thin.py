@@ -32,6 +32,7 @@ class Separable(nn.Module):
         self.relu = relu
 
     def forward(self, x: Tensor) -> Tensor:
+        """[batch, channels, height, width] to the same with other channels."""
         if self.one_sided:
             x = functional.pad(x, (0, 1, 0, 1))
         x = cast(Tensor, self.pointwise(self.depthwise(x)))
@@ -57,6 +58,7 @@ class Stage(nn.Module):
         self.heatmaps = _branch(inputs, HEATMAPS, hidden=hidden)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Features to the maps of limbs and of keypoints."""
         return self.pafs(x), self.heatmaps(x)
 
 
@@ -81,6 +83,7 @@ class ThinBodyNet(nn.Module):
         )
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Pictures [batch, 3, height, width] to the maps of limbs and of keypoints at an eighth of the size."""
         features = self._features((pictures.flip(1) + 0.5) * 256)  # the network was trained on RGB, 0 to 255
         pafs, heatmaps = self.stages[0](features)
         for stage in self.stages[1:]:
