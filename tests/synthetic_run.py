@@ -251,7 +251,7 @@ def variant_image(number: int) -> bytes:
 def variant_control(variant: int) -> bytes:
     picture = Image.new("RGB", (2 * SIZE, 2 * SIZE))
     draw = ImageDraw.Draw(picture)
-    body = [(x * 2 * SIZE, y * 2 * SIZE) for x, y, _ in _person(variant).body]
+    body = [(x * 2 * SIZE, y * 2 * SIZE) for x, y, _ in filter(None, _person(variant).body)]
     draw.line(body, fill="lime", width=3)
     return png(picture)
 

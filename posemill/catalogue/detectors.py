@@ -1,4 +1,4 @@
-"""The table of detectors: what each one makes, what it needs, and which settings it heeds. One row a detector."""
+"""The table of detectors: what each one makes, what it needs, and which settings it supports. One row a detector."""
 
 import msgspec
 
@@ -14,7 +14,7 @@ class DetectorRow(msgspec.Struct, frozen=True, kw_only=True):
     family: str  # the file of workers/detecting/annotators/ that builds it
     weights: str | None = None  # hub id that is taken unless others are given
     takes_weights: bool = False
-    settings: tuple[str, ...] = ()  # it heeds these beside the resolutions
+    settings: tuple[str, ...] = ()  # it supports these, and the resolutions
     library: str = "controlnet_aux"  # the package that does its work
     on: tuple[str, ...] = ()  # of its switches, those that are on unless the recipe says otherwise
     licence: str

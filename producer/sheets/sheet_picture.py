@@ -126,9 +126,9 @@ def _section(rows: Sequence[CellRow], input_columns: int, images_left: int) -> _
     column = max([NARROWEST_CELL, *(picture.width for row in pictures for picture in row)])
     blocks = [_prompt(row, found, column) for row, found in zip(rows, pictures, strict=True)]
     block_width = max(1, *(len(row.images) for row in rows)) * (column + GAP) - GAP
-    beside = max(1, (SHEET_WIDTH - MARGIN - images_left + BLOCK_GAP) // (block_width + BLOCK_GAP))
+    columns = max(1, (SHEET_WIDTH - MARGIN - images_left + BLOCK_GAP) // (block_width + BLOCK_GAP))
     placed = _laid_out(inputs, columns=input_columns, step=CELL_HEIGHT + GAP, left=MARGIN)
-    return (*placed, *_laid_out(blocks, columns=beside, step=block_width + BLOCK_GAP, left=images_left))
+    return (*placed, *_laid_out(blocks, columns=columns, step=block_width + BLOCK_GAP, left=images_left))
 
 
 def _pictures(rows: Sequence[CellRow]) -> list[list[Image.Image]]:

@@ -36,8 +36,7 @@ def read_manifest(path: Path, named: Collection[str] | None = None) -> Iterator[
 
 def _read_jsonl(path: Path, names: ColumnNames) -> Iterator[ManifestRow]:
     seen: SeenColumns = {}
-    with path.open("rb") as file:
-        lines = _Recoded(path) if text_encoding(path) == "utf-16" else file
+    with _Recoded(path) if text_encoding(path) == "utf-16" else path.open("rb") as lines:
         for number in itertools.count(1):
             line = lines.readline(LIMIT_LINE_BYTES + 1)
             if not line:
@@ -55,6 +54,12 @@ class _Recoded:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lines = path.open(encoding="utf-16", newline="\n")
+
+    def __enter__(self) -> "_Recoded":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.close()
 
     def readline(self, limit: int) -> bytes:
         """Raises RecipeError for what is not UTF-16."""

@@ -66,8 +66,8 @@ def test_each_image_was_drawn_from_both_controls_and_says_so(handle):
     assert (len(done), len(rejected)) == (2, 2)
     assert {item.reason for item in rejected} == {"no_person"}
     for item in done:
-        assert len(set(item.controls)) == 2
-        assert all(handle.store.head(key) for key in item.controls)
+        assert len(set(item.control_keys)) == 2
+        assert all(handle.store.head(key) for key in item.control_keys)
 
 
 def test_the_run_is_proven_with_all_its_control_images(handle):
@@ -134,6 +134,6 @@ def test_a_pipeline_of_every_kind_makes_a_whole_run(kind, fleet, tiny_model, tmp
     assert run.wait(timeout_seconds=150).snapshot.state is RunState.COMPLETE
     record = decode(run.store.get(RunKeys(run_id).record(Stage.GENERATE, 0)), BatchRecord)
     (item,) = record.items
-    assert (item.outcome, len(item.controls)) == (Outcome.DONE, len(nets))
+    assert (item.outcome, len(item.control_keys)) == (Outcome.DONE, len(nets))
     assert record.made_with["generate"]["base"] == models["base"]
     assert check(run.store, run_id, deep=True).complete

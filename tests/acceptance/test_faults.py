@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from itertools import product, zip_longest
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,11 @@ def test_a_redis_that_stands_still_past_every_lease_loses_nothing(
     require_all_done(handle)
 
 
+def _is_back(services: EmbeddedServices, handle: RunHandle, killed: int) -> bool:
+    """Whether another Redis than the killed one answers."""
+    return answers(handle.ledger) and services.supervisor.pid("redis") != killed
+
+
 def test_a_redis_that_is_killed_and_restarted_under_load_loses_nothing(
     settings: Settings, services: EmbeddedServices, start: Start, wanted: dict[str, Any]
 ) -> None:
@@ -147,7 +153,7 @@ def test_a_redis_that_is_killed_and_restarted_under_load_loses_nothing(
         wait_for_batches(handle, batches)
         killed = services.supervisor.pid("redis") or 0
         os.kill(killed, signal.SIGKILL)
-        wait_until(lambda killed=killed: answers(handle.ledger) and services.supervisor.pid("redis") != killed)
+        wait_until(partial(_is_back, services, handle, killed))
     require_all_done(handle)
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from posemill.catalogue.models import MODELS
 from posemill.contract.keys import RunKeys, Stage
@@ -152,7 +153,7 @@ def test_poses_are_stored_as_openpose_json_with_scores(run: RunHandle) -> None:
 
 def test_an_image_opens_and_tells_how_it_was_made(run: RunHandle) -> None:
     item = next(item for item in items(run) if item.outcome is Outcome.DONE)
-    picture = Image.open(io.BytesIO(run.store.get(item.image.key)))
+    picture = PngImageFile(io.BytesIO(run.store.get(item.image.key)))
     assert picture.size == (64, 64)
     assert f"Seed: {item.seed}" in picture.text["parameters"]
     assert item.detector.startswith("openpose-thin, controlnet_aux 0.")

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import redis
 
@@ -264,7 +265,8 @@ def dump(client: "redis.Redis") -> list[Dumped]:
         pipe.pttl(key)
         pipe.dump(key)
     answers = pipe.execute()
-    return [found for found in zip(keys, answers[::2], answers[1::2], strict=True) if found[2]]
+    dumped: list[Dumped] = list(zip(cast("list[bytes]", keys), answers[::2], answers[1::2], strict=True))
+    return [found for found in dumped if found[2]]
 
 
 def restore(client: "redis.Redis", old: list[Dumped]) -> None:

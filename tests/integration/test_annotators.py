@@ -17,6 +17,7 @@ from posemill.errors import RecipeError, RunFault
 from posemill.pictures.decoding import PictureError
 from tests import drawn_weights
 from workers.detecting.annotators import dwpose
+from workers.detecting.annotators.posing import PoseDetector
 from workers.detecting.detectors import Detection, EachPicture, contrast, load_detector
 from workers.images.content import Content
 
@@ -174,6 +175,7 @@ def _bodies_alone(found: Detection) -> Image.Image:
 
 def test_where_no_person_is_boxed_nobody_is_estimated(wholebody, monkeypatch):
     detector = load_detector(DetectSpec(detector="dwpose", weights=str(wholebody)))
+    assert isinstance(detector, PoseDetector)
     monkeypatch.setattr(detector.finder, "_people", lambda bgr: np.zeros((0, 4)))
     (found,) = detector.detect([png(photograph("coffee"))])
     assert found.pose.people == ()

@@ -77,7 +77,7 @@ def picture(colour: str) -> bytes:
 def stage(store, settings, monkeypatch):
     """A run of three controls over a red, a blue, a black and a broken source, and its detectors."""
     decoded = []
-    whole = content_module.decode_picture
+    whole = getattr(content_module, "decode_picture")  # noqa: B009
     monkeypatch.setattr(
         content_module, "decode_picture", lambda source, **more: decoded.append(source) or whole(source, **more)
     )

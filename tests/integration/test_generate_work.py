@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngImageFile
 
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage
@@ -129,7 +130,7 @@ def test_the_record_has_the_perceptual_hash_of_the_stored_image(store: Store, se
 def test_an_image_carries_its_settings(store: Store, settings: Settings) -> None:
     work, run = make_work(store, settings, FakePipeline(), ["a dancer in grün", *["p"] * 5])
     stored = results(work, run)[0].image
-    text = Image.open(io.BytesIO(store.get(stored.key))).text
+    text = PngImageFile(io.BytesIO(store.get(stored.key))).text
     assert text["parameters"].startswith("a dancer in grün\nSteps: 20, Sampler: unipc, CFG scale: 7.5, Seed: 1,")
     assert '"dtype": "float32"' in text["posemill"]
 

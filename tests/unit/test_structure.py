@@ -142,8 +142,11 @@ def test_the_public_face_is_for_users_and_our_own_modules_import_from_the_rooms(
 
 
 def names_a_stage(tree: ast.Module) -> bool:
-    found = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name))
-    return any(node.value.id == "Stage" and node.attr in Stage.__members__ for node in found)
+    found = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return any(
+        isinstance(node.value, ast.Name) and node.value.id == "Stage" and node.attr in Stage.__members__
+        for node in found
+    )
 
 
 def test_nobody_counts_the_stages_but_the_plan_and_their_own_rooms():

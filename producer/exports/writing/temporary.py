@@ -2,7 +2,9 @@
 
 import hashlib
 import io
+import shutil
 import tempfile
+import weakref
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,8 +20,9 @@ class GrowingFile:
     def __init__(self, destination: Destination, name: str) -> None:
         self._destination = destination
         self._name = name
-        self._folder = tempfile.TemporaryDirectory(prefix="posemill-export-")
-        self._path = Path(self._folder.name) / "shard"
+        folder = tempfile.mkdtemp(prefix="posemill-export-")
+        self._remove_folder = weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)  # given up: then too
+        self._path = Path(folder) / "shard"
         self._raw = _Digested(self._path)
         self.stream: IO[bytes] = io.BufferedWriter(self._raw, BUFFER_BYTES)
 
@@ -28,7 +31,7 @@ class GrowingFile:
         self.stream.close()
         stored = StoredFile(name=self._name, sha256=self._raw.digest.hexdigest(), size=self._path.stat().st_size)
         self._destination.write_file(self._name, self._path)
-        self._folder.cleanup()
+        self._remove_folder()
         return stored
 
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import msgspec
 import pytest
 import redis
@@ -143,7 +144,7 @@ def test_files_that_may_not_be_read_get_a_sentence(folder, monkeypatch, closed):
     def ended() -> tuple[int, str]:
         sys.argv = ["posemill", "submit", "recipe.yaml", "--dry-run"]
         said: list[str] = []
-        monkeypatch.setattr(cli.click, "echo", lambda line="", **_: said.append(f"{line}\n"))
+        monkeypatch.setattr(click, "echo", lambda line="", **_: said.append(f"{line}\n"))
         try:
             cli.main()
         except SystemExit as end:

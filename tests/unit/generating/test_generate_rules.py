@@ -11,7 +11,7 @@ from posemill.settings import Settings
 from tests.planned import make_run
 from workers.generating import generate_work as generate
 from workers.generating.generate_work import UNUSABLE, GenerateWork, ItemInProgress, picture_of, unusable
-from workers.generating.pipelines import Pictures
+from workers.generating.pipeline_calls import Pictures
 
 SPEC = GenerateSpec(model="m", base="b", controlnets=(ControlNetSpec(controlnet="c"),))
 GREY = np.full((4, 4, 3), 0.5, dtype=np.float32)

@@ -9,7 +9,8 @@ import pytest
 from posemill.errors import RecipeError
 from posemill.settings import Settings
 from posemill.storage.store import ObjectInfo
-from producer.sources.finding import Row, find_rows
+from producer.sources.finding import find_rows
+from producer.sources.rows import Row
 from producer.sources.scanning import SkippedTally
 
 POSE = {"people": [], "canvas_width": 64, "canvas_height": 64}

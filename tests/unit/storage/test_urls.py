@@ -1,5 +1,6 @@
 """Sources by URL: what is never read. The server stands on loopback, which a test alone may allow."""
 
+import socket
 import ssl
 import threading
 import time
@@ -65,9 +66,9 @@ def server(monkeypatch: pytest.MonkeyPatch, asked: list[str]) -> Iterator[int]:
     with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        connect = web.socket.create_connection
+        connect = socket.create_connection
         port = running.server_address[1]
-        monkeypatch.setattr(web.socket, "create_connection", lambda address, timeout: connect(("127.0.0.1", port)))
+        monkeypatch.setattr(socket, "create_connection", lambda address, timeout: connect(("127.0.0.1", port)))
         yield port
         ended.set()
         running.shutdown()
@@ -211,14 +212,14 @@ def test_an_answer_that_is_too_large_is_refused(server: int, monkeypatch: pytest
 
 
 def test_a_second_address_is_asked_when_the_first_does_not_answer(server: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    connect = web.socket.create_connection
+    connect = socket.create_connection
 
-    def answering(address: tuple[str, int], timeout: float) -> web.socket.socket:
+    def answering(address: tuple[str, int], timeout: float) -> socket.socket:
         if address[0] == "93.184.216.33":
             raise OSError("no route")
         return connect(address, timeout)
 
-    monkeypatch.setattr(web.socket, "create_connection", answering)
+    monkeypatch.setattr(socket, "create_connection", answering)
     assert fetch("http://example.org/a.png", HOSTS, resolve=lambda host, port: ["93.184.216.33", "93.184.216.34"])
 
 
@@ -240,8 +241,8 @@ def test_a_certificate_that_nobody_vouches_for_is_not_believed(
         running.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        connect, port = web.socket.create_connection, running.server_address[1]
-        monkeypatch.setattr(web.socket, "create_connection", lambda address, timeout: connect(("127.0.0.1", port)))
+        connect, port = socket.create_connection, running.server_address[1]
+        monkeypatch.setattr(socket, "create_connection", lambda address, timeout: connect(("127.0.0.1", port)))
         try:
             with pytest.raises(TransientError, match="certificate"):
                 fetch(f"https://{name}/", [name], resolve=public)

@@ -10,7 +10,7 @@ from posemill.contract.keys import Stage
 from posemill.contract.records import Run, Source, encode_shard, slicing_for
 from posemill.errors import RowError
 from producer.recipes.recipe import parse_recipe
-from producer.sources.finding import Candidate, Row
+from producer.sources.rows import Candidate, Row
 from producer.submitting.planning import Expander, Planner, Shard
 from tests.planned import make_run
 
