@@ -14,13 +14,16 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
-from posemill.errors import PosemillError, RunFault, ServiceError
+from posemill.errors import BadInput, PosemillError, RunFault, ServiceError
 from posemill.last_words import last_words
 from posemill.queue.celery_app import make_app
 from posemill.settings import Settings, load_settings
+from posemill.storage.run_documents import read_run
 from posemill.storage.store import open_store
 from producer.cli import main as cli
+from producer.exports.writing.destinations import open_destination
 from producer.local.doctor import examine
+from producer.runs.handle import RunHandle
 from tests.another_user import as_another_user, needs_root
 from tests.small_pictures import picture
 
@@ -137,6 +140,26 @@ def test_words_that_nobody_can_mean_get_a_sentence(call, monkeypatch, words):
     assert status == 0 or is_a_sentence(status, errors) or errors.startswith("Usage: "), errors
 
 
+@pytest.mark.parametrize("run_id", ["", ".", "..", "../x", "a/b", "*", "é", "a\nb", "a" * 101])
+def test_what_no_run_can_be_called_is_refused_before_anybody_is_asked(run_id):
+    with pytest.raises(BadInput, match="use up to 100 letters"):
+        RunHandle(run_id, store=None, ledger=None)
+    with pytest.raises(BadInput, match="use up to 100 letters"):
+        read_run(None, run_id)
+
+
+@pytest.mark.parametrize("dest", ["", "http://h/x", "S3://bucket/x", "file:///x", "gs://b"])
+def test_an_export_goes_to_a_folder_or_s3_and_to_no_folder_named_like_another_address(dest):
+    with pytest.raises(BadInput, match="an export cannot go to"):
+        open_destination(dest)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "x"])
+def test_a_timeout_that_would_never_pass_is_wrong_usage(call, seconds):
+    status, _, errors = call("submit", "recipe.yaml", "--wait", "--timeout", seconds)
+    assert (status, errors.startswith("Usage: ")) == (2, True)
+
+
 @needs_root
 @pytest.mark.parametrize("closed", ["recipe.yaml", "photos", "photos/a.png", "m"])
 def test_files_that_may_not_be_read_get_a_sentence(folder, monkeypatch, closed):
@@ -245,6 +268,14 @@ BOTO3 = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_R
          "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CA_BUNDLE", "AWS_USE_FIPS_ENDPOINT", "HTTP_PROXY",
          "no_proxy",
          "AWS_STS_REGIONAL_ENDPOINTS", "AWS_S3_DISABLE_MULTIREGION_ACCESS_POINTS"]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e300", "9" * 40, "0", "-1"])
+@pytest.mark.parametrize("name", ["LEASE_SECONDS", "TICK_SECONDS", "WINDOW", "MAX_ATTEMPTS", "WORKER_THREADS"])
+def test_a_setting_of_no_end_is_refused_where_redis_would_choke_on_it(monkeypatch, name, number):
+    monkeypatch.setenv(f"POSEMILL_{name}", number)
+    with pytest.raises(BadInput, match=f"POSEMILL_{name}"):
+        load_settings()
 
 
 @given(st.dictionaries(st.sampled_from(OURS), SOME_VALUES | ANY_TEXT, max_size=6))
