@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
+from posemill.addresses import redis_address
 from posemill.errors import BadInput, PosemillError, RunFault, ServiceError
 from posemill.last_words import last_words
 from posemill.queue.celery_app import make_app
@@ -66,7 +67,8 @@ def is_a_sentence(status: int, errors: str) -> bool:
     ["127.0.0.1:6379", "localhost", "http://h/0", "unix:///tmp/redis.sock?db=1", "redis+socket:///tmp/x", "redis://",
      "redis://h/x", "redis://h/-1", "redis://h/0/1", "redis://h:port/0", "redis://h:99999/0", "redis://h/0?db=4",
      "redis://h/0?socket_timeout=1", "redis://h/0?nothing=1", "rediss://h/0?ssl_cert_reqs=maybe", "redis://:p#w@h/0",
-     "redis://[::1/0", "redis://h /0", "", "redis://:hidden-word@h/zero", "sentinel://h/0", "redis://\udcff/0"],
+     "redis://[::1/0", "redis://h /0", "", "redis://:hidden-word@h/zero", "sentinel://h/0", "redis://\udcff/0",
+     "REDIS://h/0", "redis://h:0/0", "rediss://h/0?ssl_cert_reqs=none&ssl_cert_reqs=required"],
 )  # fmt: skip
 @pytest.mark.parametrize("command", [["runs"], ["worker", "detect"]], ids=" ".join)
 def test_a_redis_url_that_cannot_be_used_is_status_2_and_named(call, monkeypatch, url, command):
@@ -291,6 +293,38 @@ def test_whatever_our_variables_hold_settings_are_right_or_refused(variables):
         url = found.redis_url.get_secret_value()
         redis.Redis.from_url(url).connection_pool.make_connection()
         make_app(url).connection_for_write()
+
+
+REDIS_URLS = st.builds(
+    lambda *parts: "".join(parts),
+    st.sampled_from(["redis://", "rediss://", "REDIS://", "redis:/", "unix://", "redis+sentinel://", ""]),
+    st.sampled_from(["", ":p@", "u:p@", ":p@ss@", "%40:%@", "u@", ":@", "[@"]),
+    st.sampled_from(["h", "127.0.0.1", "[::1]", "::1", "h,g", "é", "", "[v1.x]", "H.", "%68", "[::1%eth0]"]),
+    st.sampled_from(["", ":0", ":6379", ":", ":99999", ":-1", ":x", ":٣", ":1:2"]),
+    st.sampled_from(["", "/", "/0", "/15", "/x", "/0/1", "/-1", "//0", "/%30", "/0;x"]),
+    st.sampled_from(["", "?", "?db=1", "?ssl_cert_reqs=none", "?ssl_cert_reqs=", "?ssl_ca_certs=%00", "?a", "#", "&"]),
+)
+
+
+@property_settings(max_examples=300, deadline=None)
+@given(REDIS_URLS | ANY_TEXT.map("redis://".__add__))
+def test_any_redis_url_leads_ledger_and_celery_to_one_place_or_is_refused(url):
+    try:
+        redis_address(url)
+    except ValueError:
+        return
+    ledger = redis.Redis.from_url(url).connection_pool.make_connection()
+    celery = make_app(url).connection_for_write()
+    assert (celery.hostname, celery.port or 6379) == (ledger.host, ledger.port)
+    assert int((celery.virtual_host or "0").strip("/") or 0) == ledger.db
+
+
+def test_doctor_says_whether_heic_is_read_and_how_it_would_be(monkeypatch):
+    read = next(finding for finding in examine(Settings) if finding.what == "HEIC")
+    assert (read.verdict, "pillow-heif" in read.found) == ("ok", True)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    missing = next(finding for finding in examine(Settings) if finding.what == "HEIC")
+    assert (missing.verdict, "posemill[heic]" in missing.advice) == ("note", True)
 
 
 @property_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -1,8 +1,8 @@
 """The rules of exports that need no storage: splits, near-duplicates, shapes, poses, counts."""
 
 import io
-import warnings
 import sys
+import warnings
 from pathlib import Path
 
 import msgspec
