@@ -23,6 +23,7 @@ A refusal is a PictureError.
 
 import io
 import struct
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Literal
@@ -60,6 +61,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # of EXIF's orientations
 _ORIENTATION = 0x0112
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, to somebody who asked for pixels
 
 Ground = Literal["white", "black"]
 

@@ -309,6 +309,16 @@ def test_a_header_that_cannot_be_read_is_said_without_an_address_in_memory(conte
     assert "0x" not in str(caught.value)
 
 
+def test_metadata_that_pillow_warns_of_is_not_spoken_of():
+    exif = b"\xff\xe1" + struct.pack(">H", 18) + b"Exif\0\0MM\0*\0\0\0\x08\0\5"
+    content = encoded(Image.new("RGB", (16, 16)), "JPEG")
+    code = (
+        f"from posemill.pictures.decoding import decode_picture; decode_picture({content[:2] + exif + content[2:]!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr == b""
+
+
 def test_pixels_that_are_broken_stay_refused():
     content = bytearray(encoded(turned_picture()))
     content[content.index(b"IDAT") + 12] ^= 0xFF
