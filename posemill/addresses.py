@@ -15,10 +15,12 @@ HOST = re.compile(r"\.?[^\s/:@?#\\.]+(\.[^\s/:@?#\\.]+)*\.?")
 def redis_address(url: str) -> str:
     """The URL itself. Raises ValueError, which never repeats the password, for one that cannot be used."""
     parts = _split(url)
-    if parts.scheme not in ("redis", "rediss"):
+    if not url.startswith(("redis://", "rediss://")):  # in this very case: redis-py knows no other
         raise ValueError("must begin with redis:// or rediss:// (a Unix socket cannot be used)")
     if not parts.hostname or re.search(r"\s", parts.hostname):
         raise ValueError("has no host; write redis://:PASSWORD@HOST:6379/0")
+    if parts.port == 0:
+        raise ValueError("has port 0, on which nobody answers; write 6379")
     if parts.fragment or "#" in url:
         raise ValueError("holds a #; write it as %23 in a password")
     if not re.fullmatch(r"/?|/[0-9]{1,5}", parts.path, re.ASCII):
@@ -32,7 +34,7 @@ def store_address(url: str) -> str:
     if not url:
         return url
     parts = _split(url)
-    if parts.scheme != "s3" or not parts.netloc:
+    if not url.startswith("s3://") or not parts.netloc:
         raise ValueError(f"{_shown(url)} is not an s3:// address; write s3://bucket/prefix")
     if not BUCKET.fullmatch(parts.netloc):
         raise ValueError(f"{_shown(url)}: no bucket can be called {_shown(parts.netloc)}")
@@ -59,7 +61,10 @@ def _split(url: str) -> SplitResult:
 
 
 def _check_options(parts: SplitResult) -> None:
-    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    given = dict(options)
+    if len(given) < len(options):
+        raise ValueError("has an option twice")
     if unknown := sorted(set(given) - set(REDIS_OPTIONS)):
         raise ValueError(f"has options that cannot be used: {_listed(unknown)}; there are {', '.join(REDIS_OPTIONS)}")
     if given and parts.scheme != "rediss":

@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from posemill.addresses import allowed_host, redis_address, store_address
 from posemill.errors import BadInput
 
+LONGEST_SECONDS = 1_000_000.0  # eleven days: more is not meant, and Redis takes no number without end
 OF_THE_COMPOSE_FILE = tuple(
     f"POSEMILL_{name}" for name in ("REDIS_PASSWORD", "DETECT_CONCURRENCY", "RECIPES", "EXPORTS", "USER")
 )  # an --env-file may hold them too
@@ -25,6 +26,10 @@ def _hosts(listed: str) -> str:
     return ",".join(allowed_host(host.strip()) for host in listed.split(",") if host.strip())
 
 
+Seconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
 class Settings(BaseSettings):
     """POSEMILL_… variables; a worker and a producer on one queue share redis_url and store."""
 
@@ -33,22 +38,23 @@ class Settings(BaseSettings):
     redis_url: Annotated[SecretStr, AfterValidator(_redis_address)] = SecretStr("redis://127.0.0.1:6379/0")
     store: Annotated[str, AfterValidator(store_address)] = ""  # s3://bucket or s3://bucket/prefix
     redis_persistence: Literal["required", "optional"] = "required"
-    lease_seconds: float = Field(default=30.0, gt=0)  # without a renewal a batch is taken over after that
-    window: int = Field(default=256, ge=1)  # messages on the broker for each run and stage
-    tick_seconds: float = Field(default=0.25, gt=0)  # how often the dispatcher looks
-    max_attempts: int = Field(default=2, ge=1)  # charged to a batch as a whole; after that its rows are made alone
-    max_row_deaths: int = Field(default=5, ge=1)  # processes in a row that a row ended alone, before it is failed
-    max_delays: int = Field(default=60, ge=1)  # of a batch by transient errors, before its rows are failed
-    stuck_seconds: float = Field(default=900.0, gt=0)  # without a step of work a worker ends itself
-    deaf_seconds: float = Field(default=60.0, gt=0)  # with messages waiting and none taken it does so too
-    drain_seconds: float = Field(default=60.0, ge=0)  # after SIGTERM, until what is not finished is handed back
-    resend_seconds: float = Field(default=20.0, gt=0)  # a message unclaimed that long, with the queue short, is lost
+    lease_seconds: Seconds = 30.0  # without a renewal a batch is taken over after that
+    window: Count = 256  # messages on the broker for each run and stage
+    tick_seconds: Seconds = 0.25  # how often the dispatcher looks
+    max_attempts: Count = 2  # charged to a batch as a whole; after that its rows are made alone
+    max_row_deaths: Count = 5  # processes in a row that a row ended alone, before it is failed
+    max_delays: Count = 60  # of a batch by transient errors, before its rows are failed
+    stuck_seconds: Seconds = 900.0  # without a step of work a worker ends itself
+    deaf_seconds: Seconds = 60.0  # with messages waiting and none taken it does so too
+    drain_seconds: float = Field(default=60.0, ge=0, le=LONGEST_SECONDS, allow_inf_nan=False)
+    # after SIGTERM, until what is not finished is handed back
+    resend_seconds: Seconds = 20.0  # a message unclaimed that long, with the queue short, is lost
     allowed_hosts: Annotated[str, AfterValidator(_hosts)] = (
         ""  # from which sources may be read by URL; comma-separated, .example.org for subdomains
     )
     model_folders: str = ""  # below which workers may load local models; colon-separated, empty: anywhere
     source_folders: str = ""  # below which a manifest may name files, beside its own folder; colon-separated
-    worker_threads: int = Field(default=3, ge=1)  # one computes, the others load and save
+    worker_threads: int = Field(default=3, ge=1, le=1000)  # one computes, the others load and save
     device: str = "auto"  # auto, cpu, mps, cuda or cuda:N
     dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"
     attention: Literal["auto", "xformers", "sdpa"] = "auto"

@@ -1,6 +1,9 @@
 """Every key, queue and task name, each built in this one place."""
 
+import re
 from enum import IntEnum, StrEnum
+
+from posemill.errors import BadInput
 
 # Celery -------------------------------------------------------------------------------------------------------
 
@@ -151,3 +154,10 @@ class StageKeys:
         """Every key of the stage, to remove them together."""
         zsets = [self.leases, self.sent, self.waiting, self.blocked]
         return [self.done, *zsets, self.holders, self.history]
+
+
+def checked_run_id(run_id: str) -> str:
+    """The run id as it was given. Raises BadInput when it cannot be part of a key."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run_id):
+        raise BadInput(f"run id {run_id!r}: use up to 100 letters, digits, dots, dashes and underscores")
+    return run_id

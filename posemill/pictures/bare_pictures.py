@@ -5,6 +5,7 @@ Orientation, transparency, palettes and colour profiles of inks stay where they 
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 PNG = b"\x89PNG\r\n\x1a\n"
 PNG_PIXELS = frozenset((b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"))
@@ -37,15 +38,30 @@ def without_metadata(content: bytes) -> bytes | None:
     return None
 
 
-def _bare_png(content: bytes) -> bytes:
-    kept, place = [PNG], len(PNG)
+def has_damaged_pixels(content: bytes) -> bool:
+    """Whether these are a PNG's bytes, and a chunk of its pixels is whole but not what its checksum says."""
+    if not content.startswith(PNG):
+        return False
+    view = memoryview(content)
+    return any(
+        zlib.crc32(view[place + 4 : place + 8 + length]) != int.from_bytes(view[place + 8 + length :][:4], "big")
+        for place, length, kind in _png_chunks(content)
+        if kind in PNG_PIXELS and place + 12 + length <= len(content)
+    )
+
+
+def _png_chunks(content: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Each chunk's place, the length of what it holds, and its kind."""
+    place = len(PNG)
     while place + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, place)
-        chunk = content[place : place + 12 + length]
-        if _keeps_chunk(kind, chunk):
-            kept.append(chunk)
+        yield place, length, kind
         place += 12 + length
-    return b"".join(kept)
+
+
+def _bare_png(content: bytes) -> bytes:
+    chunks = ((kind, content[place : place + 12 + length]) for place, length, kind in _png_chunks(content))
+    return PNG + b"".join(chunk for kind, chunk in chunks if _keeps_chunk(kind, chunk))
 
 
 def _keeps_chunk(kind: bytes, chunk: bytes) -> bool:

@@ -6,7 +6,7 @@ What cannot be used costs its image alone. Ids and sizes are read as what they p
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from posemill.pictures.poses import BODY_KEYPOINTS, COCO_KEYPOINTS, Keypoint, Person, Pose, PoseFormatError
@@ -107,12 +107,22 @@ def _result(
         width, height = (_side(image.get(name), f"images[{index}].{name}") for name in ("width", "height"))
         people = tuple(
             person
-            for place, annotation in annotated.get(identity, ())
+            for place, annotation in _once(annotated.get(identity, ()))
             if (person := _person(annotation, f"annotations[{place}]", skeletons, width, height))
         )
         return Pose(width=width, height=height, people=people)
     except PoseFormatError as error:
         return error
+
+
+def _once(annotations: Iterable[tuple[int, dict[str, Any]]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The annotations without those that say again what one before them says, its id included."""
+    met: set[str] = set()
+    for place, annotation in annotations:
+        said = repr((annotation.get("id"), annotation.get("category_id"), annotation.get("keypoints")))
+        if annotation.get("id") is None or said not in met:
+            yield place, annotation
+        met.add(said)
 
 
 def _side(value: object, place: str) -> int:
@@ -124,7 +134,7 @@ def _side(value: object, place: str) -> int:
 
 def _person(annotation: dict[str, Any], place: str, skeletons: "_Skeletons", width: int, height: int) -> Person | None:
     """None: a crowd, or nobody whose keypoints are labelled."""
-    if _number(annotation.get("iscrowd")) or annotation.get("iscrowd") is True:
+    if _is_crowd(annotation.get("iscrowd"), place):
         return None
     numbers = _numbers(annotation.get("keypoints"), place)
     if not any(numbers[2::3]):
@@ -140,6 +150,16 @@ def _person(annotation: dict[str, Any], place: str, skeletons: "_Skeletons", wid
     points = (found.get(name) for name in BODY_KEYPOINTS)
     person = Person(body=tuple(point and (point[0] / width, point[1] / height, point[2]) for point in points))
     return person if person.is_seen else None
+
+
+def _is_crowd(value: object, place: str) -> bool:
+    """0 and 1, as numbers, truth values or texts; nothing is 0. Raises PoseFormatError for what says neither."""
+    text = str(value).strip().lower()
+    if value is None or text in ("", "0", "0.0", "false"):
+        return False
+    if text in ("1", "1.0", "true"):
+        return True
+    raise PoseFormatError(f"{place}.iscrowd is {value!r:.40}; it is 0 or 1")
 
 
 def _numbers(keypoints: object, place: str) -> list[float]:
@@ -165,11 +185,12 @@ class _Skeletons:
 
     def __init__(self, categories: list[Any]) -> None:
         self._are_given = bool(categories)
-        self._categories = {
-            identity: category
-            for category in categories
-            if isinstance(category, dict) and (identity := _identity(category.get("id"))) is not None
-        }
+        self._categories: dict[str, dict[str, Any]] = {}
+        self._twice: set[str] = set()  # ids of categories that differ
+        for category in categories:
+            identity = _identity(category.get("id")) if isinstance(category, dict) else None
+            if identity is not None and self._categories.setdefault(identity, category) != category:
+                self._twice.add(identity)
         self._names: dict[str, tuple[str | None, ...]] = {}
 
     def names(self, annotation: dict[str, Any], place: str) -> tuple[str | None, ...]:
@@ -181,6 +202,8 @@ class _Skeletons:
             (identity,) = self._categories
         if identity is None or identity not in self._categories:
             raise PoseFormatError(f"{place}: no category has the id {annotation.get('category_id')!r:.40}")
+        if identity in self._twice:
+            raise PoseFormatError(f"{place}: two categories have the id {identity}")
         if identity not in self._names:
             self._names[identity] = _names_of(self._categories[identity], place)
         return self._names[identity]

@@ -4,7 +4,7 @@
 |----------------------------------|---------------------------------------------------------------|
 | more pixels than the limit       | refused, from its header, before anything is decoded          |
 | one side over 8 times the other  | refused: at the detector's size it would not fit into memory  |
-| empty, truncated, not a picture  | refused                                                       |
+| empty, truncated, not a picture  | refused; so is a PNG whose pixels' checksums are wrong         |
 | orientation (EXIF, XMP)          | applied where it can be read                                  |
 | other metadata that is broken    | ignored: pixels decide, whatever stands beside them           |
 | animation, several pages         | the first frame                                               |
@@ -23,6 +23,7 @@ A refusal is a PictureError.
 
 import io
 import struct
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Literal
@@ -31,7 +32,7 @@ import msgspec
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from posemill.errors import BadInput
-from posemill.pictures.bare_pictures import without_metadata
+from posemill.pictures.bare_pictures import has_damaged_pixels, without_metadata
 from posemill.pictures.size_limits import LARGEST_ASPECT, LIMIT_PIXELS, why_unusable_size
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
@@ -60,6 +61,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }  # of EXIF's orientations
 _ORIENTATION = 0x0112
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of metadata, to somebody who asked for pixels
 
 Ground = Literal["white", "black"]
 
@@ -123,15 +126,18 @@ def _decoded_bare(content: bytes, wanted: _Wanted, broken: Exception) -> Image.I
 
 
 def _is_broken(error: Exception) -> PictureError:
-    return PictureError(
-        f"the picture is broken ({' '.join(str(error).split()) or type(error).__name__}); export it again"
-    )
+    words = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):  # whose words are an address in memory
+        words = "its header cannot be read"
+    return PictureError(f"the picture is broken ({words}); export it again")
 
 
 def _decoded(content: bytes, wanted: _Wanted) -> Image.Image:
     with Image.open(io.BytesIO(content), formats=_formats_of(content)) as picture:
         if unusable := why_unusable_size(*picture.size, wanted.limit_pixels, wanted.largest_aspect):
             raise PictureError(f"the picture {unusable}")
+        if has_damaged_pixels(content):  # which Pillow would draw as they are
+            raise PictureError("the picture is broken (the checksum of its pixels is wrong); upload it again")
         if wanted.draft:
             picture.draft(None, wanted.draft)
         picture.load()

@@ -144,11 +144,20 @@ def checked_openpose_json(document: object, *, limit_pixels: float = LIMIT_PIXEL
 
 
 def json_in(content: str | bytes) -> Any:
-    """The JSON in a text, or in the bytes of a file. Raises PoseFormatError."""
+    """The JSON in a text, or in the bytes of a file. Raises PoseFormatError, also where an object has a key twice."""
     try:
-        return json.loads(content)
+        return json.loads(content, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
         raise PoseFormatError(f"not JSON ({error})") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Raises PoseFormatError for a key that stands twice: which of them is meant nobody can say."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise PoseFormatError(f"the key {next(key for key in keys if keys.count(key) > 1)!a:.60} is given twice")
+    return found
 
 
 def _one_frame(document: object) -> object:

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 from posemill.contract.identity import sha256
-from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.keys import RunKeys, Stage, checked_run_id
 from posemill.contract.records import BatchRecord, Plan, Run, RunState, ShardHeader, StateChange, decode, decode_header
 from posemill.errors import NotFound, RunConflict, UnreadableRecord
 from posemill.storage.store import Store
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 def read_run(store: Store, run_id: str) -> Run:
-    """Raises NotFound and UnreadableRecord."""
+    """Raises NotFound, UnreadableRecord, and BadInput for what no run can be called."""
     try:
-        return read_document(store, RunKeys(run_id).run, Run)
+        return read_document(store, RunKeys(checked_run_id(run_id)).run, Run)
     except NotFound as error:
         raise NotFound(f"{store.url} holds no run {run_id!r}; `posemill runs` lists them") from error
 

@@ -1,6 +1,7 @@
 """How a run's end, and waiting for it, becomes an exit status."""
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,7 +11,19 @@ if TYPE_CHECKING:
     from producer.exports.dataset import Exported
     from producer.runs.handle import RunHandle, Status
 
-TIMEOUT = click.option("--timeout", "timeout_seconds", type=click.FloatRange(min=0), metavar="SECONDS",
+
+class Seconds(click.FloatRange):
+    """A number of seconds, 0 or more; `nan`, of which nothing is more, is none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Raises click's BadParameter."""
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value!r} is no number of seconds", param, ctx)
+        return seconds
+
+
+TIMEOUT = click.option("--timeout", "timeout_seconds", type=Seconds(min=0), metavar="SECONDS",
                        help=f"Wait no longer; then the status is {ExitCode.NOT_OVER}.")  # fmt: skip
 
 

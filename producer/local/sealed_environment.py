@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 FOREIGN = ("AWS_", "CELERY_", "WEED_")  # how the names of variables begin that could lead elsewhere
+HARMFUL = ("PYTHONWARNINGS",)  # `error` would end each worker with the first warning of a library
 NO_FILES = {  # ~/.aws may name another server, a profile, or a way of addressing
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
@@ -19,7 +20,11 @@ NO_PROXY = ("NO_PROXY", "no_proxy")  # libraries differ in which they read first
 
 def sealed(environment: Mapping[str, str], services: Mapping[str, str]) -> dict[str, str]:
     """`environment` without what could lead to other services, and with the variables of ours."""
-    kept = {name: value for name, value in environment.items() if not name.upper().startswith(FOREIGN)}
+    kept = {
+        name: value
+        for name, value in environment.items()
+        if not name.upper().startswith(FOREIGN) and name not in HARMFUL
+    }
     return {**kept, **NO_FILES, **dict.fromkeys(NO_PROXY, _unproxied(environment)), **services}
 
 

@@ -94,7 +94,7 @@ class Recipe(Part):
     """One data set wanted."""
 
     name: str = Field(default="run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
-    sources: str
+    sources: str = Field(pattern=r"\S")  # nothing would be the recipe's own folder
     prompts: list[str] = Field(default=[])
     matrix: dict[str, Annotated[list[Scalar], Field(min_length=1)]] = Field(default={})
     seeds: int | list[int] = 1

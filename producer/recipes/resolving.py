@@ -1,7 +1,6 @@
 """Turns a recipe into the frozen run: named models filled in, revisions pinned, batches sized."""
 
 import os
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -15,7 +14,7 @@ from posemill.contract.identity import digest
 from posemill.contract.keys import Stage, queue_name
 from posemill.contract.records import Rules, Run, slicing_for
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
-from posemill.errors import BadInput, RecipeError
+from posemill.errors import RecipeError
 from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_supported
 from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe
 from producer.recipes.revisions import pinned
@@ -28,13 +27,6 @@ CARD_STEPS, CARD_GUIDANCE = 20, 7.5  # for models that are in no table, as in th
 def new_run_id(name: str) -> str:
     """A run id that nobody has: the recipe's name, the time, and random digits."""
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
-
-
-def checked_run_id(run_id: str) -> str:
-    """The run id as it was given. Raises BadInput when it cannot be part of a key."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run_id):
-        raise BadInput(f"run id {run_id!r}: use up to 100 letters, digits, dots, dashes and underscores")
-    return run_id
 
 
 def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | None = None) -> Run:

@@ -14,6 +14,7 @@ from producer.sources.plain_values import LIMIT_DEPTH
 
 LIMIT_BYTES = 2_000_000  # a few seconds to read; tens of thousands of prompts belong into a manifest
 LIMIT_VALUES = 200_000  # with aliases followed; "a billion laughs" are ten lines. A node takes about 1 KB
+VERSION = (1, 2)
 TAG = "tag:yaml.org,2002:"
 NUMBERS = {f"{TAG}{name}" for name in ("int", "float", "bool")}
 PLAIN = NUMBERS | {f"{TAG}{name}" for name in ("str", "null", "timestamp", "merge", "value")}  # what no tag asks for
@@ -35,11 +36,18 @@ def read_yaml(
     try:
         with warnings.catch_warnings(action="ignore"):  # of anchors that are set again, which YAML allows
             node = yaml.compose(text)
+        _require_version(yaml)
         return _Reader(yaml, frozenset(texts), frozenset(words)).values(node, tuple(under))
     except MarkedYAMLError as error:
         raise RecipeError(f"{where}: {_in_words(error, text)}") from error
-    except (YAMLError, ValueError, RecursionError) as error:
+    except (YAMLError, ValueError, RecursionError, AssertionError) as error:  # the last: of versions that are none
         raise RecipeError(f"{where}: not YAML: {' '.join(str(error).split())}") from error
+
+
+def _require_version(yaml: YAML) -> None:
+    """Raises ValueError for a document that asks for YAML 1.1, in which 010 is 8 and `on` is True."""
+    if yaml.resolver.processing_version != VERSION:
+        raise ValueError("a recipe is YAML 1.2; leave the line %YAML out")
 
 
 class _ShallowComposer(Composer):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import redis
 
-from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.keys import RunKeys, Stage, checked_run_id
 from posemill.contract.records import (
     BatchRecord,
     ItemResult,
@@ -52,7 +52,7 @@ class RunHandle:
     """One run in storage and ledger."""
 
     def __init__(self, run_id: str, *, store: Store, ledger: Ledger) -> None:
-        self.id = run_id
+        self.id = checked_run_id(run_id)
         self.store = store
         self.ledger = ledger
 

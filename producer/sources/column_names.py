@@ -1,6 +1,7 @@
 """The names of a manifest's columns: what is meant by those that are almost known, and which are refused."""
 
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 
 import msgspec
@@ -9,7 +10,9 @@ from posemill.errors import BadInput
 
 SOURCE_COLUMNS = ("source", "control_image", "pose")
 KNOWN_COLUMNS = (*SOURCE_COLUMNS, "prompt", "negative_prompt", "seed", "caption")
-MARKS = re.compile(r"[\s_\-\ufeff]+")  # between a name's words
+MARKS = re.compile(r"[\s_\-]+")  # between a name's words
+INVISIBLE = "Cf"  # Unicode's class of characters without a place: zero-width ones, soft hyphens, byte order marks
+LEAST_LETTERS = 3  # of a word that is cut short
 SHORT = 5  # names of fewer letters have words of other meanings beside them: pose and post, seed and speed
 
 
@@ -27,7 +30,7 @@ class ColumnNames(msgspec.Struct, frozen=True, kw_only=True):
 
     def meant(self, name: str) -> str:
         """The name without blanks around it; as it is known where it differs in case, blanks, - and _ alone."""
-        stripped = name.strip("\ufeff \t\r\n")
+        stripped = _stripped(name)
         if stripped in (self.named or ()):
             return stripped
         letters = _letters(stripped)
@@ -76,11 +79,39 @@ def is_misspelt(name: str, known: str) -> bool:
         return True
     if a[0] != b[0]:
         return False
-    if a in (f"{b}s", f"{b}es") or any(a == b[:at] + b[at - 1] + b[at:] for at in range(1, len(b) + 1)):
+    if (
+        _is_short_for(name, known)
+        or a in (f"{b}s", f"{b}es")
+        or any(a == b[:at] + b[at - 1] + b[at:] for at in range(1, len(b) + 1))
+    ):
         return True
-    lost = len(b) >= SHORT and any(a == b[:at] + b[at + 1 :] for at in range(len(b)))
+    lost = len(b) >= SHORT and any(b[:at] + b[at + 1 :] in (a, a.removesuffix("s")) for at in range(len(b)))
     return lost or (len(b) > SHORT and len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) == 1)
 
 
+def _is_short_for(name: str, known: str) -> bool:
+    """Whether a name of several words has the known one's beginnings: neg_prompt, control_img."""
+    words, whole = MARKS.split(name.casefold()), MARKS.split(known)
+    pairs = list(zip(words, whole, strict=False))
+    return 1 < len(words) == len(whole) and all(_is_beginning(short, word) for short, word in pairs)
+
+
+def _is_beginning(short: str, word: str) -> bool:
+    return (len(short) >= LEAST_LETTERS and word.startswith(short)) or (short, word) == ("img", "image")
+
+
 def _letters(name: str) -> str:
-    return MARKS.sub("", name).casefold()
+    return MARKS.sub("", _visible(name)).casefold()
+
+
+def _visible(name: str) -> str:
+    """The name with wide letters as narrow ones and hard blanks as blanks, without what nobody sees."""
+    if name.isascii():
+        return name
+    return "".join(each for each in unicodedata.normalize("NFKC", name) if unicodedata.category(each) != INVISIBLE)
+
+
+def _stripped(name: str) -> str:
+    """The name without blanks and invisible characters around it; within, some scripts need them."""
+    around = "".join({each for each in name if each.isspace() or unicodedata.category(each) == INVISIBLE})
+    return name.strip(around)

@@ -29,6 +29,10 @@ def read_manifest(path: Path, named: Collection[str] | None = None) -> Iterator[
     """
     readers = {".jsonl": _read_jsonl, ".csv": read_csv, ".tsv": read_csv, ".parquet": read_parquet}
     try:
+        if (
+            path.exists() and not path.is_file()
+        ):  # a pipe would be waited for, and cannot be read twice; a device has no end
+            raise RecipeError(f"{path}: a manifest is a regular file; write the rows into one")
         yield from readers[path.suffix.lower()](path, ColumnNames(named=named))
     except OSError as error:
         raise RecipeError(f"{path}: cannot be read ({error.strerror or error})") from error

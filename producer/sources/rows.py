@@ -101,8 +101,6 @@ def _remote(value: str, place: str, allowed_hosts: Sequence[str]) -> Candidate:
 
 def _text(values: dict[str, Any], column: str, place: str) -> str | None:
     value = values.get(column)
-    if value is not None and not isinstance(value, str):
-        raise RowError(f"{shown(value)} is not text", place=f"{place}, column {column}")
     return None if value is None else text_of(value, f"{place}, column {column}")
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 import msgspec
 
 from posemill.contract.identity import sha256
-from posemill.contract.keys import RunKeys
+from posemill.contract.keys import RunKeys, checked_run_id
 from posemill.contract.records import SHARD_ROWS, Plan, RefusedRow, Run, encode, encode_shard
 from posemill.errors import NothingToDo, RecipeError, RowError, RunConflict
 from posemill.queue.celery_app import make_app
@@ -21,7 +21,7 @@ from posemill.storage.run_documents import read_run
 from posemill.storage.store import Store
 from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.recipes.recipe_checks import require_no_text, require_prompts, templates_of
-from producer.recipes.resolving import checked_run_id, new_run_id, resolve
+from producer.recipes.resolving import new_run_id, resolve
 from producer.runs.handle import RunHandle
 from producer.sources.finding import find_rows
 from producer.sources.intake import Intake

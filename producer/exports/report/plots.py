@@ -1,7 +1,9 @@
 """The figures of a data set's report, drawn by matplotlib; the same numbers give the same bytes."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from producer.exports.counts.statistics import OTHERS, SCORE_BINS, Statistics, seconds_edge
@@ -96,10 +98,14 @@ def overview_png(statistics: Statistics, outcomes: Mapping[str, int]) -> bytes:
         return png.getvalue()
 
 
-def _style() -> Any:
+@contextmanager
+def _style() -> Iterator[None]:
+    """Ours, and silence about letters that the font lacks: prompts have every script's."""
     import matplotlib as mpl
 
-    return mpl.rc_context(STYLE)
+    with mpl.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
+        yield
 
 
 def _figure(size: tuple[float, float]) -> "Figure":

@@ -49,6 +49,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
             raise BadInput(f"a shard of {self.shard_size} samples cannot be; give 1 or more")
         if not 1 <= self.quality <= 100:
             raise BadInput(f"quality {self.quality} is outside 1..100")
-        if min(self.validation, self.test) < 0 or self.validation + self.test > 1:
+        if not (0 <= self.validation <= 1 and 0 <= self.test <= 1 and self.validation + self.test <= 1):  # nan neither
             raise BadInput("the shares of validation and test lie between 0 and 1, and so does their sum")
         parse_filter(self.where)

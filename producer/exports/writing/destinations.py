@@ -40,9 +40,11 @@ class Destination(Protocol):
 
 
 def open_destination(address: str) -> Destination:
-    """For a folder's path or an s3:// address. Raises BadInput for the path of a file."""
+    """For a folder's path or an s3:// address. Raises BadInput for the path of a file, and other addresses."""
     if address.startswith("s3://"):
         return BucketDestination(open_store(address))
+    if not address or "://" in address:
+        raise BadInput(f"an export cannot go to {address!r}; give a folder or an s3:// address")
     if Path(address).exists() and not Path(address).is_dir():
         raise BadInput(f"{address} is a file; give a folder or an s3:// address")
     return FolderDestination(Path(address))

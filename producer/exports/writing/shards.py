@@ -79,6 +79,8 @@ class ExportIndex(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[str, int]  # of the run's items
     filtered: int  # done items that the filter left out
     sources: int  # different ones
+    skipped_files: dict[str, int] = {}  # passed over when the run was planned, by reason
+    refused_rows: int = 0  # of the manifest
     samples: dict[str, int]  # by split
     refused: int
     near_duplicates: int

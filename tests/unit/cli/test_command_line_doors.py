@@ -15,13 +15,17 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as property_settings
 from hypothesis import strategies as st
 
-from posemill.errors import PosemillError, RunFault, ServiceError
+from posemill.addresses import redis_address
+from posemill.errors import BadInput, PosemillError, RunFault, ServiceError
 from posemill.last_words import last_words
 from posemill.queue.celery_app import make_app
 from posemill.settings import Settings, load_settings
+from posemill.storage.run_documents import read_run
 from posemill.storage.store import open_store
 from producer.cli import main as cli
+from producer.exports.writing.destinations import open_destination
 from producer.local.doctor import examine
+from producer.runs.handle import RunHandle
 from tests.another_user import as_another_user, needs_root
 from tests.small_pictures import picture
 
@@ -64,7 +68,8 @@ def is_a_sentence(status: int, errors: str) -> bool:
     ["127.0.0.1:6379", "localhost", "http://h/0", "unix:///tmp/redis.sock?db=1", "redis+socket:///tmp/x", "redis://",
      "redis://h/x", "redis://h/-1", "redis://h/0/1", "redis://h:port/0", "redis://h:99999/0", "redis://h/0?db=4",
      "redis://h/0?socket_timeout=1", "redis://h/0?nothing=1", "rediss://h/0?ssl_cert_reqs=maybe", "redis://:p#w@h/0",
-     "redis://[::1/0", "redis://h /0", "", "redis://:hidden-word@h/zero", "sentinel://h/0", "redis://\udcff/0"],
+     "redis://[::1/0", "redis://h /0", "", "redis://:hidden-word@h/zero", "sentinel://h/0", "redis://\udcff/0",
+     "REDIS://h/0", "redis://h:0/0", "rediss://h/0?ssl_cert_reqs=none&ssl_cert_reqs=required"],
 )  # fmt: skip
 @pytest.mark.parametrize("command", [["runs"], ["worker", "detect"]], ids=" ".join)
 def test_a_redis_url_that_cannot_be_used_is_status_2_and_named(call, monkeypatch, url, command):
@@ -136,6 +141,26 @@ def test_words_that_nobody_can_mean_get_a_sentence(call, monkeypatch, words):
         monkeypatch.setenv(name, value)
     status, _, errors = call(*words)
     assert status == 0 or is_a_sentence(status, errors) or errors.startswith("Usage: "), errors
+
+
+@pytest.mark.parametrize("run_id", ["", ".", "..", "../x", "a/b", "*", "é", "a\nb", "a" * 101])
+def test_what_no_run_can_be_called_is_refused_before_anybody_is_asked(run_id):
+    with pytest.raises(BadInput, match="use up to 100 letters"):
+        RunHandle(run_id, store=None, ledger=None)
+    with pytest.raises(BadInput, match="use up to 100 letters"):
+        read_run(None, run_id)
+
+
+@pytest.mark.parametrize("dest", ["", "http://h/x", "S3://bucket/x", "file:///x", "gs://b"])
+def test_an_export_goes_to_a_folder_or_s3_and_to_no_folder_named_like_another_address(dest):
+    with pytest.raises(BadInput, match="an export cannot go to"):
+        open_destination(dest)
+
+
+@pytest.mark.parametrize("seconds", ["nan", "-1", "x"])
+def test_a_timeout_that_would_never_pass_is_wrong_usage(call, seconds):
+    status, _, errors = call("submit", "recipe.yaml", "--wait", "--timeout", seconds)
+    assert (status, errors.startswith("Usage: ")) == (2, True)
 
 
 @needs_root
@@ -248,6 +273,14 @@ BOTO3 = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_REGION", "AWS_DEFAULT_R
          "AWS_STS_REGIONAL_ENDPOINTS", "AWS_S3_DISABLE_MULTIREGION_ACCESS_POINTS"]  # fmt: skip
 
 
+@pytest.mark.parametrize("number", ["inf", "-inf", "nan", "1e300", "9" * 40, "0", "-1"])
+@pytest.mark.parametrize("name", ["LEASE_SECONDS", "TICK_SECONDS", "WINDOW", "MAX_ATTEMPTS", "WORKER_THREADS"])
+def test_a_setting_of_no_end_is_refused_where_redis_would_choke_on_it(monkeypatch, name, number):
+    monkeypatch.setenv(f"POSEMILL_{name}", number)
+    with pytest.raises(BadInput, match=f"POSEMILL_{name}"):
+        load_settings()
+
+
 @given(st.dictionaries(st.sampled_from(OURS), SOME_VALUES | ANY_TEXT, max_size=6))
 def test_whatever_our_variables_hold_settings_are_right_or_refused(variables):
     with pytest.MonkeyPatch.context() as shell:
@@ -261,6 +294,38 @@ def test_whatever_our_variables_hold_settings_are_right_or_refused(variables):
         url = found.redis_url.get_secret_value()
         redis.Redis.from_url(url).connection_pool.make_connection()
         make_app(url).connection_for_write()
+
+
+REDIS_URLS = st.builds(
+    lambda *parts: "".join(parts),
+    st.sampled_from(["redis://", "rediss://", "REDIS://", "redis:/", "unix://", "redis+sentinel://", ""]),
+    st.sampled_from(["", ":p@", "u:p@", ":p@ss@", "%40:%@", "u@", ":@", "[@"]),
+    st.sampled_from(["h", "127.0.0.1", "[::1]", "::1", "h,g", "é", "", "[v1.x]", "H.", "%68", "[::1%eth0]"]),
+    st.sampled_from(["", ":0", ":6379", ":", ":99999", ":-1", ":x", ":٣", ":1:2"]),
+    st.sampled_from(["", "/", "/0", "/15", "/x", "/0/1", "/-1", "//0", "/%30", "/0;x"]),
+    st.sampled_from(["", "?", "?db=1", "?ssl_cert_reqs=none", "?ssl_cert_reqs=", "?ssl_ca_certs=%00", "?a", "#", "&"]),
+)
+
+
+@property_settings(max_examples=300, deadline=None)
+@given(REDIS_URLS | ANY_TEXT.map("redis://".__add__))
+def test_any_redis_url_leads_ledger_and_celery_to_one_place_or_is_refused(url):
+    try:
+        redis_address(url)
+    except ValueError:
+        return
+    ledger = redis.Redis.from_url(url).connection_pool.make_connection()
+    celery = make_app(url).connection_for_write()
+    assert (celery.hostname, celery.port or 6379) == (ledger.host, ledger.port)
+    assert int((celery.virtual_host or "0").strip("/") or 0) == ledger.db
+
+
+def test_doctor_says_whether_heic_is_read_and_how_it_would_be(monkeypatch):
+    read = next(finding for finding in examine(Settings) if finding.what == "HEIC")
+    assert (read.verdict, "pillow-heif" in read.found) == ("ok", True)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    missing = next(finding for finding in examine(Settings) if finding.what == "HEIC")
+    assert (missing.verdict, "posemill[heic]" in missing.advice) == ("note", True)
 
 
 @property_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,21 +5,27 @@ import json
 import threading
 from pathlib import Path
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from posemill.contract.identity import sha256
+from posemill.contract.keys import RunKeys
+from posemill.contract.records import Plan, SkippedFiles, decode, encode
 from posemill.errors import BadInput
+from producer.exports.counts.statistics import Statistics
 from producer.exports.exporting import Exporter
 from producer.exports.proof import check_export
+from producer.exports.report.card import render_card
+from producer.exports.report.report import render_report
 from producer.exports.samples import pictures
 from producer.exports.samples.options import Form, ImageFormat, Options
 from producer.exports.writing.destinations import FolderDestination
 from producer.exports.writing.shards import ExportIndex
 from producer.sheets.thumbnails import thumbnail
 from tests.conftest import wait_until
-from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, variant_image
+from tests.synthetic_run import RUN_ID, SyntheticStore, digests, item_id, synthetic_run, variant_image
 from workers.images.content import Content
 
 ITEMS = 40  # of which 36 are done
@@ -49,6 +55,23 @@ def test_the_same_run_exports_to_the_same_bytes_and_is_proven(form: Form, tmp_pa
     assert manifest.outcomes == {"done": 36, "rejected unsafe": 4}
     assert (manifest.sources, manifest.complete) == (10, True)
     assert faults(tmp_path / "a", SyntheticStore(ITEMS)) == {}
+
+
+def test_card_report_and_index_say_what_the_scan_passed_over_and_which_rows_were_refused(tmp_path: Path) -> None:
+    class OfAFolder(SyntheticStore):
+        def _planned(self, key: str) -> bytes:
+            content = super()._planned(key)
+            if key != RunKeys(RUN_ID).sealed:
+                return content
+            skipped = (SkippedFiles(reason="other_name", count=1234, first="a.txt"),)
+            return encode(msgspec.structs.replace(decode(content, Plan), skipped=skipped, refused_rows=567))
+
+    found = export(OfAFolder(ITEMS), tmp_path)
+    assert found.skipped_files == {"other_name": 1234}
+    card = render_card(found, synthetic_run(), Statistics(), {}, licence="other", sheet=False)
+    page = render_report(found, synthetic_run(), Statistics(), None)
+    assert ("| files skipped: other_name | 1,234 |" in card, "| rows refused | 567 |" in card) == (True, True)
+    assert ("files skipped: other name" in page, "1,234" in page, "567" in page) == (True, True, True)
 
 
 @pytest.mark.parametrize("form", [Form.WEBDATASET, Form.IMAGEFOLDER])

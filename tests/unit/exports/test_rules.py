@@ -2,6 +2,7 @@
 
 import io
 import sys
+import warnings
 from pathlib import Path
 
 import msgspec
@@ -228,12 +229,21 @@ def test_seeds_are_not_counted_and_clocks_only_where_rows_have_them() -> None:
     assert "Seconds of device time per image" in shown(timed, {})
 
 
+def test_letters_that_no_font_here_has_are_drawn_without_a_word() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "<svg" in svg(lambda axes: axes.text(0, 0, "中文\r"), "厨房")
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
         ({"shard_size": 0}, "shard"),
         ({"quality": 0}, "quality"),
         ({"validation": 0.6, "test": 0.6}, "shares"),
+        ({"validation": float("nan")}, "shares"),
+        ({"test": float("nan")}, "shares"),
+        ({"validation": float("inf")}, "shares"),
         ({"where": "people ="}, "--where"),
     ],
 )

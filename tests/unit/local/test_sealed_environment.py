@@ -35,3 +35,7 @@ def test_no_proxy_stands_before_this_machine_and_those_of_the_shell_stay(environ
 
 def test_a_shell_that_wants_no_proxy_at_all_keeps_that():
     assert sealed({"NO_PROXY": "*"}, {})["no_proxy"] == "*"
+
+
+def test_warnings_that_the_shell_makes_errors_do_not_end_the_workers():
+    assert "PYTHONWARNINGS" not in sealed({"PYTHONWARNINGS": "error", "PATH": "/bin"}, SERVICES)

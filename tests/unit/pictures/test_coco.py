@@ -149,6 +149,29 @@ def test_what_cannot_be_used_is_said(annotation, says):
     assert says in str(only(coco(annotation)))
 
 
+@pytest.mark.parametrize("is_crowd", [1, 1.0, True, "1", "true", "True"])
+def test_a_crowd_is_left_out_however_it_says_so(is_crowd):
+    assert only(coco(person(iscrowd=is_crowd))).people == ()
+
+
+@pytest.mark.parametrize("is_crowd", ["yes", 2, [], "crowd", float("nan")])
+def test_what_is_neither_a_crowd_nor_none_is_refused(is_crowd):
+    assert "annotations[0].iscrowd is" in str(only(coco(person(iscrowd=is_crowd))))
+
+
+def test_two_skeletons_of_one_category_s_id_are_refused_and_one_given_twice_is_not():
+    person_, dog = ({"id": 1, "name": name, "keypoints": list(COCO_KEYPOINTS)} for name in ("person", "dog"))
+    assert "two categories have the id 1" in str(only(coco(person(), categories=[person_, dog])))
+    assert len(only(coco(person(), categories=[person_, dict(person_)])).people) == 1
+
+
+def test_an_annotation_that_stands_twice_is_one_person():
+    moved = [number + 1 for number in KEYPOINTS]
+    assert len(only(coco(person(id=1), person(id=1))).people) == 1
+    assert len(only(coco(person(id=1), person(id=1, keypoints=moved))).people) == 2
+    assert len(only(coco(person(id=1), person(id=2), person(), person())).people) == 4
+
+
 @pytest.mark.parametrize("size", [512.0, "512"])
 def test_sizes_are_read_as_floats_and_texts(size):
     assert only(coco(images=[{"id": 1, "width": size, "height": size}])) == Pose(width=512, height=512)

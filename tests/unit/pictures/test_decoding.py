@@ -293,6 +293,32 @@ def test_a_png_is_turned_by_what_its_texts_say(text, more):
     assert is_turned(decode(png_with(text, more)))
 
 
+@pytest.mark.parametrize("bare", [False, True], ids=["as it is", "read without its metadata"])
+def test_a_png_whose_pixels_were_damaged_is_refused_though_they_can_be_drawn(bare):
+    content = bytearray(encoded(Image.effect_noise((64, 64), 50).convert("RGB")))
+    content[-200] ^= 1
+    broken_text = struct.pack(">I4s", 4, b"zTXt") + b"a\0\0x" + bytes(4) if bare else b""
+    with pytest.raises(PictureError, match="the checksum of its pixels is wrong"):
+        decode(bytes(content[:33]) + broken_text + bytes(content[33:]))
+
+
+@pytest.mark.parametrize("content", [b"\xff\xd8\xff\xe0" + bytes(9), b"\x89PNG\r\n\x1a\n" + bytes(30), b"GIF89a"])
+def test_a_header_that_cannot_be_read_is_said_without_an_address_in_memory(content):
+    with pytest.raises(PictureError, match="header cannot be read") as caught:
+        decode(content)
+    assert "0x" not in str(caught.value)
+
+
+def test_metadata_that_pillow_warns_of_is_not_spoken_of():
+    exif = b"\xff\xe1" + struct.pack(">H", 18) + b"Exif\0\0MM\0*\0\0\0\x08\0\5"
+    content = encoded(Image.new("RGB", (16, 16)), "JPEG")
+    code = (
+        f"from posemill.pictures.decoding import decode_picture; decode_picture({content[:2] + exif + content[2:]!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stderr == b""
+
+
 def test_pixels_that_are_broken_stay_refused():
     content = bytearray(encoded(turned_picture()))
     content[content.index(b"IDAT") + 12] ^= 0xFF

@@ -211,6 +211,12 @@ def test_what_is_no_pose_that_can_be_drawn_is_refused_in_one_sentence(content, s
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ['{"people": [], "people": []}', '[{"a": {"b": 1, "b": 1}}]'])
+def test_a_key_that_stands_twice_is_refused_for_one_of_them_would_win(text):
+    with pytest.raises(PoseFormatError, match=r"the key '(people|b)' is given twice"):
+        checked_openpose_json(text)
+
+
 def test_a_person_without_a_single_keypoint_is_no_person():
     nobody = json.loads((CASES / "zero_conf.json").read_text())
     assert from_openpose_json(nobody).people == ()

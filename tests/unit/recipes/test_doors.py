@@ -101,7 +101,13 @@ texts = (
 )
 
 
-@given(texts)
+directives = st.sampled_from(
+    ["", "", "%YAML 1.0\n---\n", "%YAML 1.1\n---\n", "%YAML 1.2\n---\n", "%YAML 9\n", "%YAML\n---\n", "%TAG ! x\n---\n",
+     "%X\n", "---\n", "...\n", "\ufeff", "# c\n", "\r"]
+)  # fmt: skip
+
+
+@given(st.builds(str.__add__, directives, texts))
 @example("a: !!int ''\n")
 @example("a: &a {<<: *a}\n")
 @example("{}: x")
@@ -155,7 +161,7 @@ recipes = st.fixed_dictionaries(
 )  # fmt: skip
 rows = st.dictionaries(
     st.sampled_from(["source", "Source", "prompt", " prompt", "seed", "room", "caption", "pose", "control_image",
-                     "promt"]),
+                     "promt", "neg_prompt", "\u200bseed", "\u00a0", "रंग", "ＰＲＯＭＰＴ", "\u00ad", "control_img"]),
     st.sampled_from(["a.png", "s3://b/k", "7.0", "", "http://x", ".", "\ud800", "x" * 300]) | values,
     max_size=4,
 )  # fmt: skip
@@ -175,7 +181,11 @@ def test_any_mapping_and_any_rows_are_rehearsed_or_refused(recipe, rows):
         encode(found)
 
 
-contents = st.binary(max_size=200) | st.text('source,prompt;\t"|\n\r ={}:[]\ufeff\0é0', max_size=80).map(str.encode)
+contents = (
+    st.binary(max_size=200)
+    | st.text('sourcepmt,;\t|"\n\r\u200b\u00a0\u00adｓ_- ', max_size=60).map(str.encode)
+    | st.text('source,prompt;\t"|\n\r ={}:[]\ufeff\0é0', max_size=80).map(str.encode)
+)
 
 
 @given(

@@ -176,6 +176,8 @@ def test_a_wrong_override_is_refused_in_its_own_words(override):
         pytest.param("a: [" + "x," * 300_000, "line 1: more than 200000 values", id="many"),
         pytest.param("a: |\n  " + "x" * 3_000_000, "larger than 2000000 bytes", id="large"),
         pytest.param("a: 1\n---\nb: 2", "not YAML", id="two documents"),
+        pytest.param("%YAML 1.1\n---\nseeds: 010\n", "not YAML: a recipe is YAML 1.2", id="YAML 1.1"),
+        pytest.param("%YAML 1.0\n---\nseeds: 010\n", "not YAML: version minor part", id="YAML 1.0"),
         pytest.param("a: x\0y", "not YAML", id="NUL"),
         pytest.param('a: "x\\0y"', r"a: the character '\\x00' cannot stand", id="escaped NUL"),
         pytest.param('a: ["x\\ud800"]', r"a\.0: the character '\\ud800' cannot stand", id="half of a letter"),
@@ -298,3 +300,14 @@ def test_any_mapping_is_a_recipe_or_a_recipe_error(mapping):
 
 def test_a_date_in_a_recipe_is_refused_by_its_key():
     assert refusal(name=datetime.date(2026, 1, 1)).startswith("recipe: name: ")
+
+
+@pytest.mark.parametrize("sources", ["", " ", "\n"])
+def test_sources_that_are_empty_are_refused_and_not_the_recipe_s_own_folder(sources):
+    with pytest.raises(RecipeError, match="sources: "):
+        parse_recipe({"sources": sources, "prompts": ["p"]})
+
+
+@pytest.mark.parametrize("header", ["", "%YAML 1.2\n---\n"])
+def test_numbers_are_those_of_yaml_1_2(header):
+    assert read_yaml(f"{header}[010, 0o10, on]", where="x") == [10, 8, "on"]

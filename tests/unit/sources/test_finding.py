@@ -131,6 +131,11 @@ def test_a_pose_may_stand_in_the_row_or_in_a_file(tmp_path):
     assert row_of(tmp_path, pose="pose.json").source.pose == POSE
 
 
+@pytest.mark.parametrize(("value", "text"), [(5, "5"), (7.0, "7"), (0.5, "0.5"), (True, "true")])
+def test_a_number_where_a_prompt_is_wanted_is_its_text(tmp_path, value, text):
+    assert row_of(tmp_path, source="a", prompt=value, negative_prompt=value).prompt == text
+
+
 @pytest.mark.parametrize(
     ("values", "place", "message"),
     [
@@ -143,7 +148,7 @@ def test_a_pose_may_stand_in_the_row_or_in_a_file(tmp_path):
             {"source": "s3://b/" + "é" * 513}, "m.jsonl:1, column source", "longer than 1024 bytes", id="long key"
         ),
         pytest.param({"source": "ftp://x/a"}, "m.jsonl:1, column source", "only http and https", id="other scheme"),
-        pytest.param({"source": "a", "prompt": 5}, "m.jsonl:1, column prompt", "5 is not text", id="prompt"),
+        pytest.param({"source": "a", "prompt": {}}, "m.jsonl:1, column prompt", "{} is not text", id="prompt"),
         pytest.param({"source": "a", "negative_prompt": []}, "m.jsonl:1, column negative_prompt", "not text", id="neg"),
         pytest.param({"source": "a", "seed": -1}, "m.jsonl:1, column seed", "-1 is not a whole", id="negative seed"),
         pytest.param({"source": "a", "seed": 2**63}, "m.jsonl:1, column seed", "not a whole", id="seed too large"),

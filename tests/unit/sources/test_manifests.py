@@ -1,6 +1,7 @@
 """A manifest's rows are read one by one; a bad row says where it is, a bad file stops everything."""
 
 import json
+import os
 import sys
 import tempfile
 from itertools import islice
@@ -215,8 +216,9 @@ def test_a_key_that_an_object_has_twice_is_refused(tmp_path, line):
 
 
 @pytest.mark.parametrize(
-    "name", ["promt", "prompts", "Promptt", "rpompt", "seeds", "soruce", "negative promt", "captoin", "roomm"]
-)
+    "name", ["promt", "prompts", "Promptt", "rpompt", "seeds", "soruce", "negative promt", "captoin", "roomm",
+             "promts", "neg_prompt", "Neg Prompt", "control_img"]
+)  # fmt: skip
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_a_misspelt_column_is_refused_with_the_name_that_was_meant(tmp_path, suffix, name):
     values = {"control_image" if name == "soruce" else "source": "a", name: "x"}
@@ -226,12 +228,34 @@ def test_a_misspelt_column_is_refused_with_the_name_that_was_meant(tmp_path, suf
 
 
 @pytest.mark.parametrize(
-    "name", ["post", "speed", "nose", "pos", "room2", "licence", "source_id", "caption_en", "text"]
+    "name",
+    ["post", "speed", "nose", "pos", "room2", "licence", "source_id", "caption_en", "text", "negative", "cap", "ne_pr"],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_a_column_of_another_meaning_is_left_alone(tmp_path, suffix, name):
     (row,) = read_manifest(write_table(tmp_path, suffix, {"source": "a", name: "x"}), set())
     assert (row.error, row.values["source"]) == (None, "a")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_what_nobody_sees_in_a_column_s_name_does_not_count(tmp_path, suffix):
+    values = {
+        "\u00a0source": "a",
+        "\u200bpro\u00admpt\u2060": "x",
+        "\uff53\uff45\uff45\uff44": "7",
+        "\ufeffरंग\u200d": "r",
+    }
+    (row,) = read_manifest(write_table(tmp_path, suffix, values), {"रंग"})
+    assert row.values == {"source": "a", "prompt": "x", "seed": "7", "रंग": "r"}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_a_manifest_that_is_a_pipe_or_a_device_is_refused_and_not_waited_for(tmp_path, suffix):
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"device{suffix}").symlink_to("/dev/zero")
+    for path in tmp_path.iterdir():
+        with pytest.raises(RecipeError, match="a manifest is a regular file"):
+            list(read_manifest(path))
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
