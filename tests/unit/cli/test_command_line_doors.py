@@ -315,6 +315,7 @@ def test_any_redis_url_leads_ledger_and_celery_to_one_place_or_is_refused(url):
     except ValueError:
         return
     ledger = redis.Redis.from_url(url).connection_pool.make_connection()
+    assert isinstance(ledger, redis.Connection)
     celery = make_app(url).connection_for_write()
     assert (celery.hostname, celery.port or 6379) == (ledger.host, ledger.port)
     assert int((celery.virtual_host or "0").strip("/") or 0) == ledger.db
