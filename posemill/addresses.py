@@ -9,6 +9,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 REDIS_OPTIONS = ("ssl_cert_reqs", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname")
 CERTIFICATE_RULES = ("none", "optional", "required")
 BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9.:_-]{1,254}", re.ASCII)
+REDIS_HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+(%[A-Za-z0-9]+)?")  # a name, or an address of IPv6
 HOST = re.compile(r"\.?[^\s/:@?#\\.]+(\.[^\s/:@?#\\.]+)*\.?")
 
 
@@ -17,8 +18,8 @@ def redis_address(url: str) -> str:
     parts = _split(url)
     if not url.startswith(("redis://", "rediss://")):  # in this very case: redis-py knows no other
         raise ValueError("must begin with redis:// or rediss:// (a Unix socket cannot be used)")
-    if not parts.hostname or re.search(r"\s", parts.hostname):
-        raise ValueError("has no host; write redis://:PASSWORD@HOST:6379/0")
+    if not parts.hostname or not REDIS_HOST.fullmatch(parts.hostname):
+        raise ValueError("has no host that can be reached; write redis://:PASSWORD@HOST:6379/0")
     if parts.port == 0:
         raise ValueError("has port 0, on which nobody answers; write 6379")
     if parts.fragment or "#" in url:
