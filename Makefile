@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-lowest check chaos bench docs embedded clean
+.PHONY: demo test test-lowest check chaos bench mutate docs embedded clean
 
 demo: $(INSTALLED)
 	$(BIN)/posemill demo --out demo-output
@@ -25,6 +25,9 @@ chaos: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(FIGURE)
+
+mutate: $(INSTALLED)
+	$(BIN)/python -m tools.mutation
 
 docs: $(INSTALLED)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

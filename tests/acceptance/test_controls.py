@@ -93,7 +93,7 @@ def test_the_run_can_be_exported_and_its_rows_name_all_control_images(handle, fo
     assert "rejected: no person" in page, "the photograph without anybody is shown with its reason"
     if form is Form.IMAGEFOLDER:
         rows = pq.read_table(tmp_path / "train" / "metadata.parquet").to_pylist()
-        assert [len(json.loads(row["controls"])) for row in rows] == [2, 2]
+        assert [len(json.loads(row["control_keys"])) for row in rows] == [2, 2]
 
 
 def pipeline_of(kind: str, tiny_model: Path, folder: Path) -> tuple[list[Path], dict[str, object]]:
