@@ -130,7 +130,10 @@ class RunHandle:
         rebuild(self.store, self.ledger, self.id)
 
     def cancel(self) -> None:
-        """Stop for good; what is done stays. Workers notice within seconds. Works on a run that cannot be read."""
+        """Stop for good; what is done stays. Workers notice within seconds. Works on a run that cannot be read.
+
+        A run that is complete stays so.
+        """
         self._change(RunState.CANCELLED)
 
     def pause(self) -> None:
@@ -164,12 +167,14 @@ class RunHandle:
         for key, explain in ((RunKeys(self.id).run, read_run), (RunKeys(self.id).sealed, read_plan)):
             if self.store.head(key) is None:
                 explain(self.store, self.id)  # raises what is wrong
-        write_state(self.store, self.id, state)
         try:
             know_as_stored(self.store, self.ledger, self.id)
         except UnreadableRecord:
             if state is not RunState.CANCELLED:
                 raise
+        if self.ledger.state(self.id) is RunState.COMPLETE:
+            return  # there is nothing left to stop, and what was made stays whole
+        write_state(self.store, self.id, state)
         self.ledger.set_state(self.id, state)
 
 

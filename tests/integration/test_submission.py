@@ -15,6 +15,7 @@ from posemill.queue.dispatcher import PlanReader
 from posemill.queue.ledger import Ledger
 from posemill.queue.window import queue_length
 from posemill.settings import Settings
+from posemill.storage.run_documents import read_state
 from posemill.storage.store import Store
 from producer.runs.handle import RunHandle, open_handle
 from producer.submitting.submission import submit
@@ -224,6 +225,15 @@ def test_cancelling_and_pausing_stand_in_storage_as_well(settings: Settings, pho
     assert again.status().snapshot.state is RunState.CANCELLED
     again.resume()
     assert again.status().snapshot.state is RunState.RUNNING
+
+
+def test_a_complete_run_is_not_cancelled_nor_paused_any_more(settings: Settings, photos: Path, ledger: Ledger) -> None:
+    handle = submit(recipe(photos), run_id="r", settings=settings)
+    finished_in_ledger(ledger, "r")
+    handle.cancel()
+    handle.pause()
+    assert handle.status().snapshot.state is RunState.COMPLETE
+    assert read_state(handle.store, "r").state is RunState.RUNNING
 
 
 def finished_in_ledger(ledger: Ledger, run_id: str) -> None:

@@ -40,5 +40,5 @@ def test_a_line_of_lua_is_dropped_and_its_comparisons_are_turned():
 
 
 def test_a_mutant_is_named_by_what_changed_and_where():
-    (mutant,) = mutants_of("m.py", "def f(a):\n    if a > 2:\n        return a")[:1]
-    assert mutant.name == "m.py: if a > 2: -> if not a > 2:"
+    names = [mutant.name for mutant in mutants_of("m.py", "def f(a):\n    if a > 2:\n        return a")]
+    assert names == ["m.py: 2 -> 3", "m.py: a > 2 -> a >= 2", "m.py: if a > 2: -> if not a > 2:"]
