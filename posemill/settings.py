@@ -13,9 +13,9 @@ from posemill.addresses import allowed_host, redis_address, store_address
 from posemill.errors import BadInput
 
 LONGEST_SECONDS = 1_000_000.0  # eleven days: more is not meant, and Redis takes no number without end
-OF_THE_COMPOSE_FILE = tuple(
-    f"POSEMILL_{name}" for name in ("REDIS_PASSWORD", "DETECT_CONCURRENCY", "RECIPES", "EXPORTS", "USER")
-)  # an --env-file may hold them too
+NOT_OF_SETTINGS = tuple(
+    f"POSEMILL_{name}" for name in ("DIR", "REDIS_PASSWORD", "DETECT_CONCURRENCY", "RECIPES", "EXPORTS", "USER")
+)  # the folder of `posemill up`; what the compose file reads, for an --env-file may hold that too
 
 
 def _redis_address(url: SecretStr) -> SecretStr:
@@ -82,7 +82,7 @@ def load_settings() -> Settings:
 
 def unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:
     """POSEMILL_… variables that nothing reads, each with the one that was probably meant, or nothing."""
-    known = [*(f"POSEMILL_{name.upper()}" for name in Settings.model_fields), *OF_THE_COMPOSE_FILE]
+    known = [*(f"POSEMILL_{name.upper()}" for name in Settings.model_fields), *NOT_OF_SETTINGS]
     ours = [name for name in sorted(environment) if name.upper().startswith("POSEMILL_")]
     return {name: _closest(name) for name in ours if name.upper() not in known}
 

@@ -1,14 +1,16 @@
 """What `from posemill import …` offers of this package: the command line's verbs as functions.
 
-Each takes `settings`; without it the environment's are read (`POSEMILL_REDIS_URL`, `POSEMILL_STORE` and boto3's own).
+Each takes `settings`; without it they are those of the commands: the environment's (`POSEMILL_REDIS_URL`,
+`POSEMILL_STORE` and boto3's own), and where it names neither, the services of `posemill up` in this folder or
+`POSEMILL_DIR`.
 """
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from posemill.errors import BadInput
-from posemill.settings import Settings, load_settings
+from posemill.settings import Settings
 from posemill.storage.store import open_store
 from producer.cli.local_settings import local_settings
 from producer.exports.dataset import LICENCE, Exported, export_run
@@ -17,7 +19,8 @@ from producer.local.preview import Preview, preview
 from producer.runs import checking
 from producer.runs.checking import Proof
 from producer.runs.handle import RunHandle, Status, open_handle
-from producer.submitting.submission import submit
+from producer.submitting import submission
+from producer.submitting.submission import Progress
 
 __all__ = [
     "Exported", "Preview", "Proof", "RunHandle", "Status", "check", "export", "local_settings", "open_run", "preview",
@@ -27,12 +30,53 @@ __all__ = [
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
+def submit(
+    recipe: str | Path | dict[str, Any],
+    *,
+    run_id: str | None = None,
+    overrides: tuple[str, ...] = (),
+    strict: bool = False,
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> RunHandle:
+    """Submit a recipe and give a handle on its run. Safe to repeat with the same run id.
+
+    With the run id of an earlier submission of the same recipe nothing is added: an unfinished submission goes on,
+    a finished one is found again, and a ledger that Redis lost is rebuilt.
+
+    Args:
+        recipe: A YAML file, or a mapping with the same keys.
+        run_id: The run's name; a new one is made up without it.
+        overrides: `KEY=VALUE` each, in place of what the recipe says.
+        strict: Read all rows before anything is written, and refuse the whole run at the first bad one.
+        settings: Where Redis and storage are; by default as the commands find them.
+        progress: Called with the plan so far, after each shard.
+
+    Returns:
+        A handle to watch the run, wait for it and steer it.
+
+    Raises:
+        RecipeError: The recipe cannot be run as it is written.
+        RowError: A row cannot be used (`strict` alone; else it is counted as refused).
+        RunConflict: The run id belongs to another recipe, or its sources have changed since.
+        ServiceError: Redis or storage cannot be reached, or is not safe to use.
+    """
+    return submission.submit(
+        recipe,
+        run_id=run_id,
+        overrides=overrides,
+        strict=strict,
+        settings=settings or local_settings(),
+        progress=progress,
+    )
+
+
 def open_run(run_id: str, *, settings: Settings | None = None) -> RunHandle:
     """Open a run that was submitted before, here or elsewhere.
 
     Args:
         run_id: The run's name, as `submit` gave or took it.
-        settings: Where Redis and storage are; the environment's by default.
+        settings: Where Redis and storage are; by default as the commands find them.
 
     Returns:
         A handle to watch, wait for, pause, cancel, resume and retry the run. Nothing is asked of a server yet.
@@ -41,7 +85,7 @@ def open_run(run_id: str, *, settings: Settings | None = None) -> RunHandle:
         BadInput: An address in the settings is wrong.
         NotFound: By the handle's methods, when there is no such run.
     """
-    return open_handle(run_id, settings)
+    return open_handle(run_id, settings or local_settings())
 
 
 def check(run_id: str, *, deep: bool = False, settings: Settings | None = None) -> Proof:
@@ -50,7 +94,7 @@ def check(run_id: str, *, deep: bool = False, settings: Settings | None = None) 
     Args:
         run_id: The run's name.
         deep: Read every object and digest it again; without it, sizes and ETags are compared.
-        settings: Where storage is; the environment's by default. Redis is not needed.
+        settings: Where storage is; by default as the commands find it. Redis is not needed.
 
     Returns:
         The proof: counts by outcome and every fault found; `proof.complete` says whether there is none.
@@ -60,7 +104,7 @@ def check(run_id: str, *, deep: bool = False, settings: Settings | None = None) 
         RunConflict: Its submission has not ended.
         ServiceError: Storage cannot be reached.
     """
-    store = open_store((settings or load_settings()).store, many_reads=True)
+    store = open_store((settings or local_settings()).store, many_reads=True)
     return checking.check(store, run_id, deep=deep)
 
 
@@ -99,7 +143,7 @@ def export(
         with_provenance: Also say which worker made what, when, and where it is stored.
         licence: The data set's, by the Hub's name for it.
         watch: Export while the run goes on, and wait for its end.
-        settings: Where storage is; the environment's by default. Redis is not needed.
+        settings: Where storage is; by default as the commands find it. Redis is not needed.
 
     Returns:
         How many samples were written, left out and refused, and whether the run was over.
@@ -121,7 +165,7 @@ def export(
         with_source=with_source,
         with_provenance=with_provenance,
     )
-    store = open_store((settings or load_settings()).store, many_reads=True)
+    store = open_store((settings or local_settings()).store, many_reads=True)
     return export_run(store, run_id, destination, options, watch=watch, licence=licence)
 
 

@@ -40,14 +40,14 @@ def up(detect_workers: int, generate_workers: int) -> None:
     import threading
 
     from posemill.contract.keys import Stage
-    from producer.cli.local_settings import FOLDER
+    from producer.cli.local_settings import services_folder
     from producer.local.local_fleet import local_fleet
 
-    ended = threading.Event()
+    folder, ended = services_folder(), threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with local_fleet(FOLDER, workers={Stage.DETECT: detect_workers, Stage.GENERATE: generate_workers}):
-        click.echo(f"Up. Data and logs are in {FOLDER.resolve()}; posemill commands in this folder find the services.")
+    with local_fleet(folder, workers={Stage.DETECT: detect_workers, Stage.GENERATE: generate_workers}):
+        click.echo(f"Up. Data and logs are in {folder.resolve()}; posemill commands in this folder find the services.")
         click.echo("Submit with `posemill submit RECIPE --wait` in another terminal; end with Ctrl-C.")
         while not ended.wait(1.0):
             pass

@@ -7,7 +7,17 @@ from posemill.errors import BadInput
 from posemill.settings import Settings, load_settings
 from producer.local.sealed_environment import sealed
 
-FOLDER = Path(".posemill")
+DIRECTORY = "POSEMILL_DIR"  # the folder in which `posemill up` runs; the current one where it is not set
+
+
+def services_folder() -> Path:
+    """Where `posemill up` keeps its services and their data: `.posemill/` here, or in POSEMILL_DIR."""
+    return Path(os.environ.get(DIRECTORY) or ".") / ".posemill"
+
+
+def lead_to(directory: str) -> None:
+    """Let this process and its children find the services of `posemill up` in another folder."""
+    os.environ[DIRECTORY] = str(Path(directory).resolve())
 
 
 def local_settings() -> Settings:
@@ -24,20 +34,21 @@ def local_settings() -> Settings:
             nobody's wish.
         ServiceError: `.posemill/` belongs to another user, or others can write to it.
     """
+    folder = services_folder()
     named = [name for name in ("POSEMILL_STORE", "POSEMILL_REDIS_URL") if os.environ.get(name)]
-    if not (FOLDER / "services.json").is_file():
+    if not (folder / "services.json").is_file():
         return load_settings()
     if named == ["POSEMILL_REDIS_URL"]:
         raise BadInput(
-            f"POSEMILL_REDIS_URL is set, so the services of {FOLDER}/ are not used, but POSEMILL_STORE is not: set "
-            f"it to that fleet's s3://bucket/prefix, or unset POSEMILL_REDIS_URL to use {FOLDER}/"
+            f"POSEMILL_REDIS_URL is set, so the services of {folder}/ are not used, but POSEMILL_STORE is not: set "
+            f"it to that fleet's s3://bucket/prefix, or unset POSEMILL_REDIS_URL to use {folder}/"
         )
     if not named:
         from producer.local.service_state import read_state, require_own
         from producer.local.services import environment_of
 
-        require_own(FOLDER)
-        environment = sealed(os.environ, environment_of(read_state(FOLDER / "services.json")))
+        require_own(folder)
+        environment = sealed(os.environ, environment_of(read_state(folder / "services.json")))
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)

@@ -57,9 +57,15 @@ def _output_open() -> Iterator[None]:
     cls=Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
 @click.version_option(__version__, prog_name="posemill")
+@click.option("--dir", "directory", type=click.Path(exists=True, file_okay=False), envvar="POSEMILL_DIR",
+              help="Where `posemill up` runs, if not here; for cron.")  # fmt: skip
 @click.option("--traceback", is_flag=True, help="With an error that is unforeseen, print where it was raised.")
-def posemill(**_: bool) -> None:
+def posemill(directory: str | None, **_: bool) -> None:
     """All commands; HELP is what they share."""
+    if directory:
+        from producer.cli.local_settings import lead_to
+
+        lead_to(directory)
 
 
 for command in (*local.COMMANDS, *running.COMMANDS, *watching.COMMANDS, *results.COMMANDS, *stores.COMMANDS):

@@ -6,21 +6,20 @@
 import sys
 from pathlib import Path
 
-from posemill import PosemillError, Status, check, export, local_settings, submit
+from posemill import PosemillError, Status, check, export, submit
 
 DEMO = Path(__file__).parent / "demo.yaml"
 
 
 def main(recipe: str | Path = DEMO, dataset: str = "dataset") -> int:
     """Gives the exit status: 0 when all was made."""
-    settings = local_settings()  # the environment's, or those of the services that `posemill up` keeps in this folder
-    run = submit(recipe, settings=settings)
+    run = submit(recipe)  # where the environment says, or to the services that `posemill up` keeps in this folder
     print(f"run {run.id}: {run.plan.sources} photographs, {run.plan.items} images wanted")
     status = run.wait(report=show)
     for failure in run.failures():
         print(failure)
-    proof = check(run.id, settings=settings)
-    exported = export(run.id, dataset, format="parquet", licence="cc0-1.0", settings=settings)
+    proof = check(run.id)
+    exported = export(run.id, dataset, format="parquet", licence="cc0-1.0")
     print(f"{exported.samples} samples in {exported.folder}; proof: {'complete' if proof.complete else proof.faults}")
     return 1 if status.failed or not proof.complete else 0
 

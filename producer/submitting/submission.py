@@ -44,28 +44,7 @@ def submit(
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> RunHandle:
-    """Submit a recipe and give a handle on its run. Safe to repeat with the same run id.
-
-    With the run id of an earlier submission of the same recipe nothing is added: an unfinished submission goes on,
-    a finished one is found again, and a ledger that Redis lost is rebuilt.
-
-    Args:
-        recipe: A YAML file, or a mapping with the same keys.
-        run_id: The run's name; a new one is made up without it.
-        overrides: `KEY=VALUE` each, in place of what the recipe says.
-        strict: Read all rows before anything is written, and refuse the whole run at the first bad one.
-        settings: Where Redis and storage are; the environment's by default.
-        progress: Called with the plan so far, after each shard.
-
-    Returns:
-        A handle to watch the run, wait for it and steer it.
-
-    Raises:
-        RecipeError: The recipe cannot be run as it is written.
-        RowError: A row cannot be used (`strict` alone; else it is counted as refused).
-        RunConflict: The run id belongs to another recipe, or its sources have changed since.
-        ServiceError: Redis or storage cannot be reached, or is not safe to use.
-    """
+    """Submit a recipe and give a handle on its run; producer/api.py says what it takes and raises."""
     settings = settings or load_settings()
     values = read_recipe(recipe, overrides)
     checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")

@@ -11,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+import posemill
 from posemill import __version__
 from posemill.errors import (
     NotFound,
@@ -301,6 +302,33 @@ def test_what_the_environment_names_wins_over_the_services_of_the_folder(call, f
         os.environ.update(before)
     assert status in (2, 3)
     assert message in errors
+
+
+@pytest.fixture
+def as_before():
+    """The environment after the test is the one before it: what is led to services seals it."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.parametrize("named", ["option", "variable"])
+def test_the_services_of_another_folder_are_found(call, folder, tmp_path, monkeypatch, as_before, named):
+    (elsewhere := tmp_path / "elsewhere").mkdir()
+    services_here(elsewhere)
+    if named == "variable":
+        monkeypatch.setenv("POSEMILL_DIR", str(elsewhere))
+    status, _, errors = call(*["--dir", str(elsewhere)] * (named == "option"), "runs")
+    assert (status, "127.0.0.1:9" in errors) == (ExitCode.UNREACHABLE, True)
+
+
+def test_python_finds_the_services_of_the_folder_as_the_commands_do(folder, as_before):
+    services_here(folder)
+    with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
+        posemill.submit({"name": "n", "sources": "x", "prompts": ["p"], "generate": {"model": "embedded"}})
+    with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
+        posemill.open_run("r")
 
 
 def test_a_variable_that_nothing_reads_is_named_with_the_one_that_was_meant():
