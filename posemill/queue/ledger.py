@@ -21,6 +21,7 @@ from posemill.errors import ServiceError
 from posemill.queue.progress import Snapshot, StageProgress, stage_counts
 
 PACE_SAMPLES = 240  # kept for the remaining time
+ENDED_RUN_SECONDS = 30 * 86_400  # a run that has ended is forgotten then; storage knows it as well
 ENDED = (RunState.COMPLETE, RunState.CANCELLED)  # the dispatcher looks after all others
 WORKER_SECONDS = 60.0  # a worker that was silent longer is taken off the list
 
@@ -112,12 +113,12 @@ class Ledger:
         pipe.hset(names.run_hash(run_id), mapping=values | {"changed": self._now()})
         pipe.hsetnx(names.run_hash(run_id), "opened", time.time())
         (pipe.srem if state in ENDED else pipe.sadd)(names.RUNS, run_id)
+        _keep(pipe, run_id, is_ended=state in ENDED)
         pipe.execute()
 
     def forget(self, run_id: str) -> None:
         """Remove all that the ledger knows of a run."""
-        keys = [key for stage in Stage for key in StageKeys(run_id, stage).all()]
-        self.redis.delete(names.run_hash(run_id), names.pace_list(run_id), *keys)
+        self.redis.delete(*_keys_of(run_id))
         self.redis.srem(names.RUNS, run_id)
 
     def open_runs(self) -> list[str]:
@@ -139,6 +140,7 @@ class Ledger:
         pipe = self.redis.pipeline()
         pipe.hset(names.run_hash(run_id), mapping=values)
         (pipe.srem if state in ENDED else pipe.sadd)(names.RUNS, run_id)
+        _keep(pipe, run_id, is_ended=state in ENDED)
         pipe.execute()
 
     def state_age_seconds(self, run_id: str) -> float:
@@ -148,7 +150,12 @@ class Ledger:
 
     def complete(self, run_id: str) -> bool:
         """Set a running run complete if every planned batch is done; False when it is not so."""
-        return bool(self._scripts["complete"](keys=[names.run_hash(run_id), names.RUNS], args=[run_id, *Stage]))
+        is_complete = bool(self._scripts["complete"](keys=[names.run_hash(run_id), names.RUNS], args=[run_id, *Stage]))
+        if is_complete:
+            pipe = self.redis.pipeline()
+            _keep(pipe, run_id, is_ended=True)
+            pipe.execute()
+        return is_complete
 
     def pause(self, run_id: str, reason: str) -> bool:
         """Pause a run for a fault; False when it has ended or is being retried."""
@@ -336,11 +343,25 @@ class Ledger:
         return float(seconds + microseconds / 1e6)
 
 
+def _keys_of(run_id: str) -> list[str]:
+    """Every key that belongs to one run."""
+    stages = [key for stage in Stage for key in StageKeys(run_id, stage).all()]
+    return [names.run_hash(run_id), names.pace_list(run_id), *stages]
+
+
+def _keep(pipe: Any, run_id: str, *, is_ended: bool) -> None:
+    """A run's keys stay as long as it is not over, and a month longer."""
+    for key in _keys_of(run_id):
+        pipe.expire(key, ENDED_RUN_SECONDS) if is_ended else pipe.persist(key)
+
+
 def open_ledger(url: str) -> Ledger:
     """The ledger on the Redis at url; raises ServiceError when nobody answers there."""
     client = redis.Redis.from_url(url, decode_responses=True, socket_connect_timeout=5, socket_timeout=30)
     try:
         client.ping()
     except redis.RedisError as error:
-        raise ServiceError(f"Redis does not answer ({error}); look at POSEMILL_REDIS_URL") from error
+        raise ServiceError(
+            f"Redis does not answer ({error}); look at POSEMILL_REDIS_URL, or run `posemill up` here first"
+        ) from error
     return Ledger(client)

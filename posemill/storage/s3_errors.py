@@ -59,7 +59,11 @@ _FAILURES: tuple[tuple[tuple[type[BotoCoreError], ...], type[PosemillError], str
     ),
     ((ParamValidationError,), BadInput, "storage takes no such address; mend it"),
     ((EndpointProviderError,), RunFault, f"the storage server has no usable address; {VARIABLES}"),
-    ((EndpointConnectionError,), TransientError, "cannot reach the storage server; is AWS_ENDPOINT_URL right?"),
+    (
+        (EndpointConnectionError,),
+        TransientError,
+        "cannot reach the storage server; is AWS_ENDPOINT_URL right? Here it may be `posemill up` that is missing",
+    ),
 )
 _REFUSES = (RunFault, "storage refuses; check the bucket and the credentials")
 _GONE = (NotFound, "no such object")

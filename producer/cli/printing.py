@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -11,6 +12,9 @@ from posemill.contract.keys import Stage
 from posemill.contract.records import RunState
 from posemill.contract.stages import STAGES
 from producer.runs.handle import Status
+
+if TYPE_CHECKING:
+    from producer.runs.listing import RunOverview
 
 PIPE_WIDTH = 200  # characters a line where there is no terminal
 
@@ -25,15 +29,50 @@ def print_json_line(value: Any) -> None:
     click.echo(msgspec.json.encode(value).decode())
 
 
-def print_table(title: str, columns: list[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print rows below their headings."""
+def print_table(
+    title: str, columns: list[str], rows: Iterable[Iterable[object]], *, optional: tuple[str, ...] = ()
+) -> None:
+    """Print rows below their headings; where the terminal is too narrow, `optional` columns go, the last one first."""
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(*columns, title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*(str(value) for value in row))
-    Console(width=None if sys.stdout.isatty() else PIPE_WIDTH).print(table)
+    console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    cells = [[str(value) for value in row] for row in rows]
+    kept = fitting_columns(columns, cells, optional, width=console.width)
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for place in kept:
+        table.add_column(columns[place])
+    for row in cells:
+        table.add_row(*(row[place] for place in kept))
+    console.print(table)
+
+
+def fitting_columns(columns: list[str], cells: list[list[str]], optional: tuple[str, ...], *, width: int) -> list[int]:
+    """The places of the columns that fit side by side; `optional` ones are given up, the last one first."""
+    widths = [max(map(len, [name, *(row[place] for row in cells)])) for place, name in enumerate(columns)]
+    kept = list(range(len(columns)))
+    for name in reversed(optional):
+        if sum(widths[place] + 1 for place in kept) - 1 <= width:
+            break
+        kept.remove(columns.index(name))
+    return kept
+
+
+def print_runs(found: "list[RunOverview]") -> None:
+    """Print a list of runs for a person."""
+    sizes = [f"{one.size_bytes / 1e6:.1f} MB" if one.size_bytes is not None else "" for one in found]
+    rows = [(one.run_id, one.state, _age(one), one.done, one.items, one.rejected, one.failed, one.sources, size)
+            for one, size in zip(found, sizes, strict=True)]  # fmt: skip
+    shown = [["-" if value is None else value for value in row] for row in rows]
+    columns = ["run", "state", "age", "done", "of", "rejected", "failed", "sources", "size"]
+    if not any(sizes):
+        columns, shown = columns[:-1], [row[:-1] for row in shown]
+    optional = [name for name in ("failed", "rejected", "age", "size", "sources") if name in columns]
+    print_table("", columns, shown, optional=tuple(optional))
+
+
+def _age(one: "RunOverview") -> str:
+    return duration((datetime.now(UTC) - one.created_at).total_seconds()) if one.created_at else "-"
 
 
 def status_values(status: Status) -> dict[str, Any]:
@@ -49,6 +88,7 @@ def status_values(status: Status) -> dict[str, Any]:
             for stage, counts in snapshot.stages.items()
         },
         "remaining_seconds": status.remaining_seconds,
+        "images_a_second": status.images_a_second,
     }
 
 
@@ -63,11 +103,12 @@ def print_status(status: Status) -> None:
         rows.append((stage, finished, share, counts.done, counts.rejected,
                      counts.failed, counts.leased, counts.sent, counts.waiting))  # fmt: skip
     columns = ["stage", "finished", "", "done", "rejected", "failed", "working", "queued", "waiting"]
-    print_table("", columns, rows)
+    print_table("", columns, rows, optional=("rejected", "failed", "working", "queued", "", "waiting"))
     if snapshot.refused_rows:
         click.echo(f"{snapshot.refused_rows} rows were refused; `posemill failures {snapshot.run_id}` says why")
     if status.remaining_seconds is not None and status.remaining_seconds > 0:
-        click.echo(f"about {duration(status.remaining_seconds)} left")
+        speed = f", {status.images_a_second:.3g} images a second" if status.images_a_second else ""
+        click.echo(f"about {duration(status.remaining_seconds)} left{speed}")
 
 
 def duration(seconds: float) -> str:
@@ -124,4 +165,5 @@ def _note(status: Status) -> str:
         return "done"
     if status.remaining_seconds is None:
         return "estimating the time"
-    return f"about {duration(status.remaining_seconds)} left"
+    speed = f", {status.images_a_second:.3g} images/s" if status.images_a_second else ""
+    return f"about {duration(status.remaining_seconds)} left{speed}"

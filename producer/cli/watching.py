@@ -37,46 +37,53 @@ def status(run_id: str | None, watch: bool, timeout_seconds: float | None, as_js
 
 
 @click.command()
+@click.option("--state", default="", metavar="STATE", help="Only runs that are running, paused, complete, cancelled, …")
+@click.option("--name", "pattern", default="", metavar="GLOB", help="Only runs whose id or name matches.")
+@click.option("--since", metavar="AGE", help="Only runs submitted since then, such as 12h or 90d.")
+@click.option("--sizes", is_flag=True, help="Also what each run's objects take; lists all of them.")
 @AS_JSON
-def runs(as_json: bool) -> None:
-    """List all runs in storage."""
+def runs(state: str, pattern: str, since: str | None, sizes: bool, as_json: bool) -> None:
+    """List the runs in storage, the newest first: state, age, and images by outcome."""
     from posemill.queue.ledger import open_ledger
     from posemill.queue.store_identity import require_same_store
     from posemill.storage.store import open_store
     from producer.cli.local_settings import local_settings
-    from producer.cli.printing import print_json, print_table
-    from producer.runs.handle import run_ids
+    from producer.cli.printing import print_json, print_runs
+    from producer.runs.listing import is_wanted, list_runs, parse_age
 
+    age = parse_age(since) if since else None
     settings = local_settings()
     ledger = open_ledger(settings.redis_url.get_secret_value())
     store = open_store(settings.store)
     require_same_store(store, ledger)
-    known = [(run_id, ledger.state(run_id)) for run_id in run_ids(store)]
-    if as_json:
-        print_json([{"run_id": run_id, "state": state} for run_id, state in known])
-        return
-    print_table("", ["run", "state"], [(run_id, state or "not in Redis; resume it") for run_id, state in known])
+    found = [one for one in list_runs(store, ledger, with_sizes=sizes)
+             if is_wanted(one, state=state, pattern=pattern, since=age)]  # fmt: skip
+    found.sort(key=lambda one: one.created_at.timestamp() if one.created_at else 0.0, reverse=True)
+    print_json(found) if as_json else print_runs(found)
 
 
 @click.command()
 @RUN
+@click.option("--most", type=click.IntRange(0), default=10, show_default=True, help="Shown of each reason; 0: all.")
 @AS_JSON
-def failures(run_id: str, as_json: bool) -> None:
-    """List what RUN refused, rejected or failed to make, and why."""
-    from posemill.contract.records import RefusedRow, SourceResult
+def failures(run_id: str, most: int, as_json: bool) -> None:
+    """List what RUN refused, rejected or failed to make, by reason."""
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json_line
+    from producer.runs.grouping import by_reason
     from producer.runs.handle import open_handle
 
-    for failure in open_handle(run_id, local_settings()).failures():
-        if as_json:
+    found = open_handle(run_id, local_settings()).failures()
+    if as_json:
+        for failure in found:
             print_json_line({"kind": type(failure).__name__, "record": failure})
-        elif isinstance(failure, RefusedRow):
-            click.echo(f"row     refused   {failure.message}")
-        elif isinstance(failure, SourceResult):
-            click.echo(f"source  {failure.outcome:9} {failure.name}: {failure.reason} {failure.message}".rstrip())
-        else:
-            click.echo(f"item    {failure.outcome:9} {failure.id} ({failure.source_name}): {failure.message}")
+        return
+    for group in by_reason(found, most=most):
+        click.echo(f"{group.count} {group.rows} {group.outcome}: {group.reason}")
+        for line in group.shown:
+            click.echo(f"  {line}")
+        if group.count > len(group.shown):
+            click.echo(f"  … and {group.count - len(group.shown)} more (--most 0 shows all)")
 
 
 def _show_all(settings: "Settings", *, as_json: bool) -> None:

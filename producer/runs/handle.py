@@ -29,7 +29,7 @@ from posemill.queue.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
 from posemill.storage.store import Store
-from producer.runs.pace import remaining_seconds
+from producer.runs.pace import rate, remaining_seconds
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     snapshot: Snapshot
     remaining_seconds: float | None
+    images_a_second: float | None = None  # lately; None while nobody knows
 
     @property
     def failed(self) -> int:
@@ -72,16 +73,30 @@ class RunHandle:
         Raises NotFound when storage or the ledger does not know the run.
         """
         if self.ledger.state(self.id) is None:
-            read_plan(self.store, read_run(self.store, self.id).id)
-            raise NotFound(f"Redis does not know run {self.id!r}, but storage has it: `posemill resume {self.id}`")
+            self._recall()
         know_as_stored(self.store, self.ledger, self.id)
         return self._counted()
+
+    def _recall(self) -> None:
+        """Make the ledger know a run again that has ended; Redis forgets those after a month."""
+        run, plan = read_run(self.store, self.id), read_plan(self.store, self.id)
+        progress = {stage: read_progress(self.store, run, plan, stage) for stage in plan.batches}
+        is_whole = all(progress[stage].batches_done == planned for stage, planned in plan.batches.items())
+        if not is_whole and read_state(self.store, self.id).state is not RunState.CANCELLED:
+            raise NotFound(f"Redis does not know run {self.id!r}, but storage has it: `posemill resume {self.id}`")
+        rebuild(self.store, self.ledger, self.id)
+        self.ledger.complete(self.id)
 
     def _counted(self) -> Status:
         snapshot = self.ledger.snapshot(self.id)
         if snapshot is None:
             raise TransientError(f"Redis lost run {self.id!r} at this moment; ask again")
-        return Status(snapshot=snapshot, remaining_seconds=remaining_seconds(snapshot, self.ledger.pace(self.id)))
+        pace = self.ledger.pace(self.id)
+        return Status(
+            snapshot=snapshot,
+            remaining_seconds=remaining_seconds(snapshot, pace),
+            images_a_second=rate(pace, LAST_STAGE),
+        )
 
     def wait(self, *, timeout_seconds: float | None = None, report: Callable[[Status], None] | None = None) -> Status:
         """Block until the run has ended. While Redis or storage is away it waits; a ledger lost is rebuilt.
