@@ -15,6 +15,7 @@ from tests.planned import by_stage, open_in_ledger
 RUN, STAGE = "r", Stage.GENERATE
 KEYS = StageKeys(RUN, STAGE)
 COUNTS = {Outcome.DONE: 1, Outcome.REJECTED: 2, Outcome.FAILED: 3}
+HASHES = {"holders": KEYS.holders, "history": KEYS.history}
 SETS = {"leases": KEYS.leases, "sent": KEYS.sent, "waiting": KEYS.waiting, "blocked": KEYS.blocked}
 
 
@@ -24,13 +25,10 @@ def opened(ledger: Ledger) -> Ledger:
     return ledger
 
 
-def books(ledger: Ledger) -> dict[str, list[str]]:
+def books(ledger: Ledger) -> dict[str, Any]:
     """The batches in each of the stage's sets; empty ones are left out."""
-    found: dict[str, list[str]] = {name: ledger.redis.zrange(key, 0, -1) for name, key in SETS.items()}
-    found |= {
-        "holders": sorted(ledger.redis.hgetall(KEYS.holders)),
-        "history": sorted(ledger.redis.hgetall(KEYS.history)),
-    }
+    found = {name: ledger.redis.zrange(key, 0, -1) for name, key in SETS.items()}
+    found |= {name: sorted(ledger.redis.hkeys(key)) for name, key in HASHES.items()}
     return {name: batches for name, batches in found.items() if batches}
 
 

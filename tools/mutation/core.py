@@ -2,8 +2,15 @@
 
 U, I = "tests/unit", "tests/integration"  # noqa: E741
 
-QUEUE = (f"{U}/queue", f"{I}/test_ledger.py", f"{I}/test_dispatcher.py", f"{I}/test_deaths.py", f"{I}/test_retry.py")
-LUA_TESTS = (f"{I}/test_ledger.py", f"{I}/test_deaths.py", f"{I}/test_stage_worker.py")
+QUEUE = (
+    f"{U}/queue",
+    f"{I}/test_ledger.py",
+    f"{I}/test_ledger_books.py",
+    f"{I}/test_dispatcher.py",
+    f"{I}/test_deaths.py",
+    f"{I}/test_retry.py",
+)
+LUA_TESTS = (f"{I}/test_ledger_books.py", f"{I}/test_ledger.py", f"{I}/test_deaths.py", f"{I}/test_stage_worker.py")
 BATCHES = (f"{U}/batches", f"{I}/test_stage_worker.py", f"{I}/test_row_process.py", f"{I}/test_worker_process.py")
 PLANNING = (f"{U}/submitting", f"{I}/test_submission.py")
 RECIPES = (f"{U}/recipes", f"{U}/submitting/test_rehearsal.py")

@@ -14,7 +14,7 @@ COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {
 }  # fmt: skip
 ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.FloorDiv, ast.FloorDiv: ast.Mult, ast.Div: ast.Mult,
-    ast.Mod: ast.FloorDiv, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
+    ast.Mod: ast.FloorDiv, ast.BitAnd: ast.BitXor, ast.LShift: ast.RShift, ast.RShift: ast.LShift,
 }  # fmt: skip
 LUA = (
     (r"(?<![<>=~])<(?!=)", "<="), (r"(?<![<>=~])>(?!=)", ">="), ("<=", "<"), (">=", ">"), ("==", "~="), ("~=", "=="),
