@@ -42,6 +42,9 @@ def queue_list(queue: str, priority: Priority) -> str:
 # Object storage -----------------------------------------------------------------------------------------------
 
 STORE_IDENTITY = "store.json"  # tells this store from all others; see posemill/queue/store_identity.py
+SUBMISSIONS = "submissions/"  # a mark for each submission that goes on; see producer/runs/turns.py
+SWEEP = "sweep.json"  # stands while what no run uses is removed
+SOURCES, CONTROLS = "sources/", "controls/"
 RECORDS_A_FOLDER = 1000  # batch records are spread over folders, so that a listing can be split
 
 
@@ -56,9 +59,13 @@ class RunKeys:
         self.images = f"{self.root}images/"
         self.refused_rows = f"{self.root}plan/refused/"
 
+    def shards(self, stage: Stage) -> str:
+        """Below it stand the slices of a stage's plan."""
+        return f"{self.root}plan/{stage}/"
+
     def shard(self, stage: Stage, shard: int) -> str:
         """A slice of about a thousand rows of a stage's plan."""
-        return f"{self.root}plan/{stage}/{shard:06d}.jsonl"
+        return f"{self.shards(stage)}{shard:06d}.jsonl"
 
     def refused(self, shard: int) -> str:
         """A slice of the manifest rows that could not be used."""
@@ -100,17 +107,17 @@ def batch_of(key: str) -> int:
 
 def source_key(sha256: str) -> str:
     """Where a user's local picture is kept; shared by all runs."""
-    return f"sources/{sha256[:2]}/{sha256}"
+    return f"{SOURCES}{sha256[:2]}/{sha256}"
 
 
 def control_key(control_digest: str) -> str:
     """The control image with that content digest; shared by all runs."""
-    return f"controls/{control_digest[:2]}/{control_digest}.png"
+    return f"{CONTROLS}{control_digest[:2]}/{control_digest}.png"
 
 
 def pose_key(control_digest: str) -> str:
     """What is known of a control image: size, keypoints, why it cannot be used. Written after the image."""
-    return f"controls/{control_digest[:2]}/{control_digest}.json"
+    return f"{CONTROLS}{control_digest[:2]}/{control_digest}.json"
 
 
 # Redis --------------------------------------------------------------------------------------------------------

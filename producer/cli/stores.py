@@ -1,4 +1,4 @@
-"""Commands about what a store holds, and which Redis serves it: adopt-store, delete."""
+"""Commands about what a store holds, and which Redis serves it: adopt-store, delete, prune."""
 
 import click
 
@@ -43,7 +43,46 @@ def delete(run_id: str, as_json: bool) -> None:
         print_json(deleted)
         return
     click.echo(f"{run_id}: {deleted.objects} objects removed, {deleted.size_bytes / 1e6:.1f} MB. Below sources/ and "
-               "controls/ nothing was removed: other runs may use it.")  # fmt: skip
+               "controls/ nothing was removed: `posemill prune` removes what no run uses.")  # fmt: skip
 
 
-COMMANDS = (adopt_store, delete)
+@click.command()
+@click.option("--older-than", metavar="AGE", help="Remove runs that have ended and were submitted before, such as 90d.")
+@click.option("--keep-last", type=click.IntRange(0), default=0, help="But keep so many of the newest, however old.")
+@click.option("--name", "pattern", default="*", metavar="GLOB", help="Look only at runs whose id or name matches.")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed; remove nothing.")
+@AS_JSON
+def prune(older_than: str | None, keep_last: int, pattern: str, dry_run: bool, as_json: bool) -> None:
+    """Remove old runs, then the sources and control images that no run uses any more.
+
+    \b
+    posemill prune                                     only what no run uses
+    posemill prune --older-than 90d --keep-last 10     and old runs
+    """
+    from posemill.queue.opening import open_pair
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json
+    from producer.runs.listing import parse_age
+    from producer.runs.pruning import prune as prune_store
+
+    age = parse_age(older_than) if older_than else None
+    pruned = prune_store(
+        *open_pair(local_settings()), older_than=age, keep_last=keep_last, pattern=pattern, dry_run=dry_run
+    )
+    if as_json:
+        print_json(pruned)
+        return
+    verb = "would be removed" if dry_run else "removed"
+    for run_id in pruned.runs:
+        click.echo(f"run {run_id} {verb}")
+    click.echo(
+        f"{len(pruned.runs)} runs ({pruned.run_bytes / 1e6:.1f} MB), {pruned.sources} sources and {pruned.controls} "
+        f"objects of control images ({pruned.shared_bytes / 1e6:.1f} MB) {verb}; {pruned.kept_bytes / 1e6:.1f} MB stay"
+    )
+    if pruned.controls_kept_for:
+        click.echo(
+            f"Run {pruned.controls_kept_for} still detects, so all control images stay; prune again when it has."
+        )
+
+
+COMMANDS = (adopt_store, delete, prune)

@@ -30,6 +30,7 @@ from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
 from posemill.storage.store import Store
 from producer.runs.pace import rate, remaining_seconds
+from producer.runs.turns import submitting
 
 log = logging.getLogger(__name__)
 
@@ -136,6 +137,10 @@ class RunHandle:
     def resume(self) -> None:
         """Rebuild the ledger from storage and go on; also ends a pause, takes a cancellation back, ends a retry."""
         read_plan(self.store, read_run(self.store, self.id).id)
+        with submitting(self.store, self.id):
+            self._go_on()
+
+    def _go_on(self) -> None:
         state = read_state(self.store, self.id).state
         if state is RunState.RETRYING:
             finish_retry(self.store, self.ledger, self.id)
@@ -161,7 +166,8 @@ class RunHandle:
 
     def retry(self) -> int:
         """Put the batches with failed rows in line again; their done rows are kept. Gives how many rows failed."""
-        return retry(self.store, self.ledger, self.id)
+        with submitting(self.store, self.id):
+            return retry(self.store, self.ledger, self.id)
 
     # looking ------------------------------------------------------------------------------------------------------
 

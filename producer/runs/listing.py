@@ -48,6 +48,8 @@ def list_runs(store: Store, ledger: Ledger, *, with_sizes: bool = False) -> Iter
     """Every run in storage, by id. A run that the ledger has forgotten is looked at in storage."""
     for run_id in run_ids(store):
         overview = _overview(store, ledger, run_id)
+        if overview.state is Unlisted.UNFINISHED and next(iter(store.list(RunKeys(run_id).root)), None) is None:
+            continue  # an empty folder, which some servers keep of a run that was deleted
         size = sum(info.size for info in store.list(RunKeys(run_id).root)) if with_sizes else None
         yield msgspec.structs.replace(overview, size_bytes=size)
 

@@ -23,6 +23,7 @@ from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_fo
 from producer.recipes.recipe_checks import require_no_text, require_prompts, templates_of
 from producer.recipes.resolving import new_run_id, resolve
 from producer.runs.handle import RunHandle
+from producer.runs.turns import submitting
 from producer.sources.finding import find_rows
 from producer.sources.intake import Intake
 from producer.sources.rows import Row
@@ -52,16 +53,17 @@ def submit(
     store, ledger = open_services(settings)
     run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
     folder = recipe_folder(recipe)
-    if store.head(RunKeys(run_id).sealed) is None:
-        run = _begun(store, resolve(checked, values, run_id, folder))
-        if strict:
-            _require_good_rows(checked, run, asked_rows(checked, folder, store, settings, SkippedTally()))
-        skipped = SkippedTally()
-        rows = asked_rows(checked, folder, store, settings, skipped)
-        _write_plan(store, checked, run, rows, skipped, strict=strict, progress=progress)
-    else:
-        _require_same(read_run(store, run_id), resolve(checked, values, run_id, folder))
-    announce_run(store, ledger, run_id, settings)
+    with submitting(store, run_id):
+        if store.head(RunKeys(run_id).sealed) is None:
+            run = _begun(store, resolve(checked, values, run_id, folder))
+            if strict:
+                _require_good_rows(checked, run, asked_rows(checked, folder, store, settings, SkippedTally()))
+            skipped = SkippedTally()
+            rows = asked_rows(checked, folder, store, settings, skipped)
+            _write_plan(store, checked, run, rows, skipped, strict=strict, progress=progress)
+        else:
+            _require_same(read_run(store, run_id), resolve(checked, values, run_id, folder))
+        announce_run(store, ledger, run_id, settings)
     return RunHandle(run_id, store=store, ledger=ledger)
 
 
