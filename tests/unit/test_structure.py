@@ -47,6 +47,7 @@ STAGE_NAMERS = {
     "producer/exports/samples/reading.py": "samples are read from items' records and their sources'",
     "producer/exports/samples/pictures.py": "an exported source is a row of the detect plan",
     "producer/cli/local.py": "options for the number of workers",
+    "producer/runs/pruning.py": "what runs share are sources and control images, which the detect stage names",
     "workers/stage_work.py": "the table of stages' makers",
     "workers/batches/plan_reader.py": "an item's sources",
     "workers/detecting/detect_work.py": "the stage itself",

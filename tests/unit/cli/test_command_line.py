@@ -32,7 +32,7 @@ from tests.small_pictures import picture
 COMMANDS = {
     "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
     "preview", "check", "export", "doctor", "health",
-    "adopt-store", "delete",
+    "adopt-store", "prune", "delete",
 }  # fmt: skip
 WITHOUT_JSON = {"demo", "up", "worker", "health"}  # they report nothing that a program would read
 RECIPE = (
