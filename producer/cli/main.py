@@ -14,7 +14,7 @@ import click
 from posemill import __version__
 from posemill.exit_codes import ExitCode
 from posemill.last_words import last_words
-from producer.cli import local, results, running, stores, watching
+from producer.cli import beginning, local, results, running, stores, watching
 
 HELP = """Photographs of people and prompts in, pose-conditioned image data sets out.
 
@@ -68,8 +68,9 @@ def posemill(directory: str | None, **_: bool) -> None:
         lead_to(directory)
 
 
-for command in (*local.COMMANDS, *running.COMMANDS, *watching.COMMANDS, *results.COMMANDS, *stores.COMMANDS):
-    posemill.add_command(command)
+for room in (beginning, local, running, watching, results, stores):
+    for command in room.COMMANDS:
+        posemill.add_command(command)
 
 
 def main() -> None:

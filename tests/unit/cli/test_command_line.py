@@ -32,9 +32,17 @@ from tests.small_pictures import picture
 COMMANDS = {
     "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
     "preview", "check", "export", "doctor", "health",
-    "adopt-store", "prune", "delete",
+    "adopt-store", "prune", "delete", "init", "schema", "logs",
 }  # fmt: skip
-WITHOUT_JSON = {"demo", "up", "worker", "health"}  # they report nothing that a program would read
+WITHOUT_JSON = {
+    "demo",
+    "up",
+    "worker",
+    "health",
+    "init",
+    "schema",
+    "logs",
+}  # they report nothing that a program would read
 RECIPE = (
     "sources: photos\nprompts: [p]\nseeds: 2\ndetect: {detector: openpose-thin}\ngenerate: {base: m, controlnet: m}\n"
 )
