@@ -116,7 +116,7 @@ def _records(handle: RunHandle) -> Iterator[BatchRecord]:
 
 
 def _result(row: Source | Item, number: int) -> SourceResult | ItemResult:
-    source = row.source or 0 if isinstance(row, Item) else number
+    source = row.source_number or 0 if isinstance(row, Item) else number
     rejected = source % REJECTED_EVERY == 0
     outcome, reason = (Outcome.REJECTED, "no_person") if rejected else (Outcome.DONE, "")
     if isinstance(row, Source):

@@ -365,7 +365,7 @@ def test_every_make_target_in_the_documents_exists():
 
 
 def test_every_setting_in_the_documents_exists():
-    named = set(re.findall(r"POSEMILL_[A-Z0-9_]+", documents()))
+    named = set(re.findall(r"(?<!_)POSEMILL_[A-Z0-9_]+", documents()))  # _POSEMILL_COMPLETE is click's
     known = {f"POSEMILL_{name.upper()}" for name in Settings.model_fields}
     filled_in_by_compose = set(re.findall(r"\$\{(POSEMILL_[A-Z0-9_]+)", (ROOT / "docker-compose.yml").read_text()))
     assert {"POSEMILL_REDIS_URL", "POSEMILL_STORE"} <= named
