@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
@@ -13,8 +14,10 @@ from posemill.addresses import allowed_host, redis_address, store_address
 from posemill.errors import BadInput
 
 LONGEST_SECONDS = 1_000_000.0  # eleven days: more is not meant, and Redis takes no number without end
+SECRETS = ("POSEMILL_REDIS_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN")
 NOT_OF_SETTINGS = tuple(
-    f"POSEMILL_{name}" for name in ("DIR", "REDIS_PASSWORD", "DETECT_CONCURRENCY", "RECIPES", "EXPORTS", "USER")
+    f"POSEMILL_{name}"
+    for name in ("DIR", "REDIS_URL_FILE", "REDIS_PASSWORD", "DETECT_CONCURRENCY", "RECIPES", "EXPORTS", "USER")
 )  # the folder of `posemill up`; what the compose file reads, for an --env-file may hold that too
 
 
@@ -70,6 +73,7 @@ class Settings(BaseSettings):
 
 def load_settings() -> Settings:
     """The environment's settings. Raises BadInput that names each variable that is wrong, and never its secret."""
+    os.environ.update(secrets_in_files(os.environ))
     try:
         return Settings()
     except ValidationError as error:
@@ -78,6 +82,26 @@ def load_settings() -> Settings:
             for problem in error.errors()
         )
         raise BadInput(f"the environment is wrong: {wrong}") from error
+
+
+def secrets_in_files(environment: Mapping[str, str]) -> dict[str, str]:
+    """What files hold that `NAME_FILE` names, for each secret; Docker and Kubernetes hand secrets over as files.
+
+    Raises BadInput for a file that cannot be read, and for a secret that is given twice.
+    """
+    found: dict[str, str] = {}
+    for name in SECRETS:
+        path = environment.get(f"{name}_FILE")
+        if not path:
+            continue
+        try:
+            secret = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{name}_FILE: {path} cannot be read ({type(error).__name__})") from error
+        if environment.get(name) not in (None, "", secret):
+            raise BadInput(f"{name} and {name}_FILE are both set, to different values; unset one of them")
+        found[name] = secret
+    return found
 
 
 def unknown_variables(environment: Mapping[str, str]) -> dict[str, str]:

@@ -49,7 +49,8 @@ READ_BY_BOTO3 = {
     *(BOTOCORE_DEFAUT_SESSION_VARIABLES[f"{name}"][1] for name in CHECKSUMS),
 }
 READ_BY_OTHERS = {
-    "HF_TOKEN",  # huggingface_hub
+    *("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_OFFLINE"),  # huggingface_hub
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),  # requests and botocore
     "OMP_NUM_THREADS",  # torch
     "REDISCLI_AUTH",  # valkey-cli
 }

@@ -61,7 +61,8 @@ FORBIDDEN = {
     "workers": {"producer"},
 }
 FACE = {"posemill/__init__.py", "posemill/__main__.py"}  # lead to `producer`, and nothing of ours leads to them
-ENVIRONMENT_USERS = {  # posemill/settings.py reads the environment through pydantic
+ENVIRONMENT_USERS = {
+    "posemill/settings.py": "reads it through pydantic, and puts secrets that files hold beside it",
     "posemill/processes/child.py": "a child process gets this one's variables",
     "producer/cli/local_settings.py": "looks whether the user has named a storage, else sets what `posemill up` serves",
     "producer/local/local_fleet.py": "leads to the embedded services for as long as they are up",
