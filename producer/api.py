@@ -119,6 +119,7 @@ def export(
     where: str = "",
     validation: float = 0.0,
     test: float = 0.0,
+    drop_near_duplicates: bool = False,
     captions: bool = False,
     with_source: bool = False,
     with_provenance: bool = False,
@@ -138,6 +139,7 @@ def export(
         where: Take only samples such as `people == 1 and score > 0.5`.
         validation: Share of the sources in the validation split, 0 to 1.
         test: Share of the sources in the test split, 0 to 1.
+        drop_near_duplicates: Leave out an image that is nearly one taken before.
         captions: Texts are the manifest's captions, where it has them.
         with_source: Also write source images.
         with_provenance: Also say which worker made what, when, and where it is stored.
@@ -161,6 +163,7 @@ def export(
         where=where,
         validation=validation,
         test=test,
+        drop_near_duplicates=drop_near_duplicates,
         captions=captions,
         with_source=with_source,
         with_provenance=with_provenance,

@@ -107,6 +107,7 @@ def _in_words(counts: Mapping[Any, int]) -> str:
 @click.option("--where", default="", metavar="FILTER", help="Take only samples such as 'people == 1 and score > 0.5'.")
 @click.option("--validation", default=0.0, show_default=True, help="Share of the sources in the validation split.")
 @click.option("--test", default=0.0, show_default=True, help="Share of the sources in the test split.")
+@click.option("--drop-near-duplicates", is_flag=True, help="Leave out an image that is nearly one taken before.")
 @click.option("--captions", is_flag=True, help="Texts are the manifest's captions, where it has them.")
 @click.option("--with-source", is_flag=True, help="Also write source images.")
 @click.option("--with-provenance", is_flag=True, help="Also say which worker made what, when, and where it is stored.")
@@ -138,6 +139,9 @@ def export(
         print_json(exported)
     else:
         unfinished = "" if exported.complete else f"; {_unfinished(exported)}"
+        for split in ("validation", "test"):
+            if choices[split] and exported.samples and not exported.splits[split]:
+                click.echo(f"note: --{split} {choices[split]:g} caught none of the sources; there are too few of them")
         click.echo(
             f"{exported.samples} samples in {dest} ({form}); {exported.skipped} items are not done or filtered, "
             f"{exported.refused} refused; {exported.near_duplicates} near-duplicates flagged{unfinished}"

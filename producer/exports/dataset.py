@@ -27,6 +27,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
 
     folder: str  # or the s3:// prefix
     samples: int
+    splits: dict[str, int]  # samples by split
     skipped: int  # items that are not done, or that the filter left out
     refused: int  # done items whose picture is not what its record says; see the shards' indexes
     near_duplicates: int
@@ -67,6 +68,7 @@ def export_run(
     return Exported(
         folder=destination.url,
         samples=samples,
+        splits=export_index.samples,
         skipped=export_index.planned_items - samples,
         refused=export_index.refused,
         near_duplicates=export_index.near_duplicates,

@@ -11,12 +11,12 @@ from posemill.storage.store import Store
 from producer.exports.counts.duplicates import Duplicates
 from producer.exports.counts.statistics import Statistics
 from producer.exports.samples.columns import Columns
-from producer.exports.samples.filters import parse_filter
 from producer.exports.samples.onlooker import Onlooker
 from producer.exports.samples.options import Form, Options
 from producer.exports.samples.pictures import Maker, PreparedSample
 from producer.exports.samples.published import published_run
 from producer.exports.samples.reading import POLL_SECONDS, Sample, SampleReader
+from producer.exports.samples.selecting import Selection
 from producer.exports.samples.splits import SPLITS
 from producer.exports.writing.committing import Commits
 from producer.exports.writing.destinations import Destination
@@ -54,7 +54,7 @@ class Exporter:
         self._options = options
         self.shown_run = self.reader.run if options.with_provenance else published_run(self.reader.run)
         self.columns = Columns(self.reader.run, options)
-        self._passes = parse_filter(options.where, self.columns.filterable)
+        self._selection = Selection(options, self.columns)
         self._maker = Maker(store, self.reader.run, options)
         self._duplicates = Duplicates()
         self._shards: list[Shard] = []
@@ -82,7 +82,7 @@ class Exporter:
         )
         for sample in samples:
             row = self.columns.of_sample(sample)
-            if not self._passes(row):
+            if not self._selection.takes(sample, row):
                 self._filtered += 1
                 onlooker.left_out(sample.item)
                 continue

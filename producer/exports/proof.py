@@ -12,9 +12,9 @@ from posemill.errors import BadInput, NotFound
 from posemill.storage.store import Store
 from producer.exports.reading import read_samples
 from producer.exports.samples.columns import Columns
-from producer.exports.samples.filters import parse_filter
 from producer.exports.samples.options import Form
 from producer.exports.samples.reading import SampleReader
+from producer.exports.samples.selecting import Selection
 from producer.exports.samples.splits import SPLITS, split_of
 from producer.exports.writing.destinations import Destination
 from producer.exports.writing.folder_shards import FOLDERS, metadata_holds, metadata_name, prompts_file, split_rows
@@ -119,8 +119,8 @@ class _Checker:
     def run_faults(self, reader: SampleReader) -> Iterator[Fault]:
         """The run's done items that pass the filter, against the samples."""
         columns = Columns(reader.run, self._export_index.options)
-        passes = parse_filter(self._export_index.options.where, columns.filterable)
-        wanted = {sample.item.id for sample in reader.samples() if passes(columns.of_sample(sample))}
+        selection = Selection(self._export_index.options, columns)
+        wanted = {sample.item.id for sample in reader.samples() if selection.takes(sample, columns.of_sample(sample))}
         for item_id in sorted(wanted - self._items):
             yield Fault(kind="missing_sample", key=item_id, message="the run has made it, but it is not here")
         for item_id in sorted(self._items - wanted):

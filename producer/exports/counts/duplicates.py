@@ -27,7 +27,7 @@ class Duplicates:
 
     def add(self, item_id: str, hash_bits: int) -> str:
         """Remember an image; gives the id of the nearest earlier one when it is near, else nothing."""
-        near = self._nearest(hash_bits)
+        near = self.nearest(hash_bits)
         place = self._count % self._remembered
         self._hashes[place] = hash_bits
         self._ids[16 * place : 16 * place + 16] = bytes.fromhex(item_id)
@@ -38,7 +38,8 @@ class Duplicates:
         self._count += 1
         return near
 
-    def _nearest(self, hash_bits: int) -> str:
+    def nearest(self, hash_bits: int) -> str:
+        """The id of the nearest image that was added and is near; nothing where there is none."""
         best, best_number = NEAR + 1, NONE
         for part in range(PARTS):
             number, looked = self._latest[part][_part(hash_bits, part)], 0

@@ -40,6 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     where: str = ""  # a filter; see filters.py
     validation: float = 0.0  # share of the sources
     test: float = 0.0
+    drop_near_duplicates: bool = False  # an image that is near one taken before is left out
     captions: bool = False  # the text is the manifest's caption where it has one
     with_source: bool = False  # also the source image
     with_provenance: bool = False  # also workers, clocks and addresses; see published.py

@@ -155,6 +155,16 @@ def test_images_that_look_alike_are_flagged_with_the_earlier_one_and_kept(tmp_pa
     assert (manifest.near_duplicates, manifest.samples["train"]) == (1, 36)
 
 
+def test_near_duplicates_are_left_out_where_that_is_asked_and_the_proof_knows(tmp_path: Path) -> None:
+    store = SyntheticStore(ITEMS, image=lambda number: variant_image(1 if number in (1, 20, 33) else number))
+    manifest = export(store, tmp_path, Form.IMAGEFOLDER, drop_near_duplicates=True)
+    kept = {row["item_id"] for row in pq.read_table(tmp_path / "train/metadata.parquet").to_pylist()}
+    assert item_id(1) in kept
+    assert not {item_id(20), item_id(33)} & kept
+    assert (manifest.near_duplicates, manifest.filtered, len(kept)) == (0, 2, 34)
+    assert faults(tmp_path, store) == {}
+
+
 def test_a_filter_takes_what_it_says_and_a_split_holds_no_source_of_another(tmp_path: Path) -> None:
     manifest = export(SyntheticStore(ITEMS), tmp_path, Form.IMAGEFOLDER, where="people == 1 and score > 0.4",
                       validation=0.4, test=0.2)  # fmt: skip
