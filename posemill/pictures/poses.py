@@ -153,11 +153,17 @@ def json_in(content: str | bytes) -> Any:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Raises PoseFormatError for a key that stands twice: which of them is meant nobody can say."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise PoseFormatError(f"the key {next(key for key in keys if keys.count(key) > 1)!a:.60} is given twice")
-    return found
+    if key := key_given_twice(pairs):
+        raise PoseFormatError(f"the key {key} is given twice")
+    return dict(pairs)
+
+
+def key_given_twice(pairs: list[tuple[str, Any]]) -> str:
+    """The first key that a JSON object has more than once, shortened and in quotes; nothing where each stands once."""
+    if len(dict(pairs)) == len(pairs):
+        return ""
+    keys = [key for key, _ in pairs]
+    return f"{next(key for key in keys if keys.count(key) > 1)!a:.60}"
 
 
 def _one_frame(document: object) -> object:

@@ -150,12 +150,10 @@ class Ledger:
 
     def complete(self, run_id: str) -> bool:
         """Set a running run complete if every planned batch is done; False when it is not so."""
-        is_complete = bool(self._scripts["complete"](keys=[names.run_hash(run_id), names.RUNS], args=[run_id, *Stage]))
-        if is_complete:
-            pipe = self.redis.pipeline()
-            _keep(pipe, run_id, is_ended=True)
-            pipe.execute()
-        return is_complete
+        answer = self._scripts["complete"](
+            keys=[names.RUNS, *_keys_of(run_id)], args=[run_id, ENDED_RUN_SECONDS, *Stage]
+        )
+        return bool(answer)
 
     def pause(self, run_id: str, reason: str) -> bool:
         """Pause a run for a fault; False when it has ended or is being retried."""
@@ -344,7 +342,7 @@ class Ledger:
 
 
 def _keys_of(run_id: str) -> list[str]:
-    """Every key that belongs to one run."""
+    """Every key that belongs to one run, its hash first."""
     stages = [key for stage in Stage for key in StageKeys(run_id, stage).all()]
     return [names.run_hash(run_id), names.pace_list(run_id), *stages]
 

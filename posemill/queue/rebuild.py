@@ -1,7 +1,9 @@
 """Makes a run's ledger again from storage alone: one listing of records, one of flags, and the flagged records."""
 
+import msgspec
+
 from posemill.contract.keys import RunKeys, Stage, batch_of
-from posemill.contract.records import BatchRecord, Outcome, Plan, Run, decode
+from posemill.contract.records import BatchRecord, Outcome, Plan, Run, RunState, StateChange, decode
 from posemill.errors import UnreadableRecord
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import StageProgress
@@ -19,13 +21,54 @@ def know_as_stored(store: Store, ledger: Ledger, run_id: str) -> None:
         rebuild(store, ledger, run_id)
 
 
-def rebuild(store: Store, ledger: Ledger, run_id: str) -> None:
-    """Replace what the ledger knows of a run by what storage says; safe while workers work on it."""
+class StoredRun(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a run is by what storage holds of it."""
+
+    plan: Plan
+    progress: dict[Stage, StageProgress]
+    wish: StateChange
+    submission: str  # its digest
+
+    @property
+    def end(self) -> RunState | None:
+        """What it ended as; None while it is not over."""
+        if self.wish.state is RunState.CANCELLED:
+            return RunState.CANCELLED
+        is_whole = all(self.progress[stage].batches_done == planned for stage, planned in self.plan.batches.items())
+        return RunState.COMPLETE if is_whole and self.wish.state is RunState.RUNNING else None
+
+
+def read_stored(store: Store, run_id: str) -> StoredRun:
+    """Raises NotFound, RunConflict while the submission is unfinished, and UnreadableRecord."""
     submission = submission_digest(store, run_id)
     run, plan = read_run(store, run_id), read_plan(store, run_id)
     progress = {stage: read_progress(store, run, plan, stage) for stage in Stage}
-    change = read_state(store, run_id)
-    ledger.restore(run_id, plan, progress, change.state, change.reason, submission=submission)
+    return StoredRun(plan=plan, progress=progress, wish=read_state(store, run_id), submission=submission)
+
+
+def rebuild(store: Store, ledger: Ledger, run_id: str) -> None:
+    """Replace what the ledger knows of a run by what storage says; safe while workers work on it."""
+    _restore(ledger, run_id, read_stored(store, run_id))
+
+
+def recall(store: Store, ledger: Ledger, run_id: str) -> bool:
+    """Make the ledger know a run again that has ended; False, and nothing is done, where it is not over."""
+    stored = read_stored(store, run_id)
+    if stored.end is None:
+        return False
+    _restore(ledger, run_id, stored, state=stored.end)
+    return True
+
+
+def _restore(ledger: Ledger, run_id: str, stored: StoredRun, *, state: RunState | None = None) -> None:
+    ledger.restore(
+        run_id,
+        stored.plan,
+        stored.progress,
+        state or stored.wish.state,
+        stored.wish.reason,
+        submission=stored.submission,
+    )
 
 
 def read_progress(store: Store, run: Run, plan: Plan, stage: Stage) -> StageProgress:

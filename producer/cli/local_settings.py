@@ -35,7 +35,7 @@ def local_settings() -> Settings:
         ServiceError: `.posemill/` belongs to another user, or others can write to it.
     """
     folder = services_folder()
-    named = [name for name in ("POSEMILL_STORE", "POSEMILL_REDIS_URL") if os.environ.get(name)]
+    named = [name for name in ("POSEMILL_STORE", "POSEMILL_REDIS_URL") if _is_named(name)]
     if not (folder / "services.json").is_file():
         return load_settings()
     if named == ["POSEMILL_REDIS_URL"]:
@@ -53,3 +53,8 @@ def local_settings() -> Settings:
             del os.environ[name]
         os.environ.update(environment)
     return load_settings()
+
+
+def _is_named(name: str) -> bool:
+    """Whether a variable is set, or the file that holds it."""
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))

@@ -9,7 +9,10 @@ from collections.abc import Mapping
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 FOREIGN = ("AWS_", "CELERY_", "WEED_")  # how the names of variables begin that could lead elsewhere
-HARMFUL = ("PYTHONWARNINGS",)  # `error` would end each worker with the first warning of a library
+HARMFUL = (
+    "PYTHONWARNINGS",  # `error` would end each worker with the first warning of a library
+    "POSEMILL_REDIS_URL_FILE",  # of another Redis than ours
+)
 NO_FILES = {  # ~/.aws may name another server, a profile, or a way of addressing
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,

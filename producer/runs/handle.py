@@ -24,7 +24,7 @@ from posemill.errors import NotFound, NotOver, RunPaused, TransientError, Unread
 from posemill.queue.ledger import ENDED, Ledger
 from posemill.queue.opening import open_pair
 from posemill.queue.progress import Snapshot
-from posemill.queue.rebuild import flagged_records, know_as_stored, read_progress, rebuild
+from posemill.queue.rebuild import flagged_records, know_as_stored, read_progress, rebuild, recall
 from posemill.queue.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
@@ -74,19 +74,11 @@ class RunHandle:
         Raises NotFound when storage or the ledger does not know the run.
         """
         if self.ledger.state(self.id) is None:
-            self._recall()
+            if not recall(self.store, self.ledger, self.id):  # Redis forgets runs that have ended after a month
+                raise NotFound(f"Redis does not know run {self.id!r}, but storage has it: `posemill resume {self.id}`")
+            return self._counted()
         know_as_stored(self.store, self.ledger, self.id)
         return self._counted()
-
-    def _recall(self) -> None:
-        """Make the ledger know a run again that has ended; Redis forgets those after a month."""
-        run, plan = read_run(self.store, self.id), read_plan(self.store, self.id)
-        progress = {stage: read_progress(self.store, run, plan, stage) for stage in plan.batches}
-        is_whole = all(progress[stage].batches_done == planned for stage, planned in plan.batches.items())
-        if not is_whole and read_state(self.store, self.id).state is not RunState.CANCELLED:
-            raise NotFound(f"Redis does not know run {self.id!r}, but storage has it: `posemill resume {self.id}`")
-        rebuild(self.store, self.ledger, self.id)
-        self.ledger.complete(self.id)
 
     def _counted(self) -> Status:
         snapshot = self.ledger.snapshot(self.id)

@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from posemill.contract.keys import RunKeys
-from posemill.contract.records import Outcome, Plan, Run, RunState
+from posemill.contract.records import Outcome, RunState
 from posemill.contract.stages import LAST_STAGE
 from posemill.errors import BadInput, NotFound, PosemillError, RunConflict
 from posemill.queue.ledger import Ledger
-from posemill.queue.rebuild import read_progress
-from posemill.storage.run_documents import read_plan, read_run, read_state
+from posemill.queue.rebuild import read_stored
+from posemill.storage.run_documents import read_plan, read_run
 from posemill.storage.store import Store
 from producer.runs.handle import run_ids
 
@@ -83,7 +83,7 @@ def _overview(store: Store, ledger: Ledger, run_id: str) -> RunOverview:
     try:
         plan = read_plan(store, run_id)
         counted = msgspec.structs.replace(known, sources=plan.sources, items=plan.items)
-        return _from_ledger(ledger, counted) or _from_storage(store, run, plan, counted)
+        return _from_ledger(ledger, counted) or _from_storage(store, counted)
     except RunConflict:
         return known
     except PosemillError:
@@ -100,12 +100,13 @@ def _from_ledger(ledger: Ledger, known: RunOverview) -> RunOverview | None:
     )
 
 
-def _from_storage(store: Store, run: Run, plan: Plan, known: RunOverview) -> RunOverview:
-    progress = read_progress(store, run, plan, LAST_STAGE)
-    is_over = progress.batches_done == plan.batches[LAST_STAGE]
-    wish = read_state(store, run.id).state
-    state = wish if wish is RunState.CANCELLED else (RunState.COMPLETE if is_over else Unlisted.LOST)
-    counts = progress.counts
+def _from_storage(store: Store, known: RunOverview) -> RunOverview:
+    stored = read_stored(store, known.run_id)
+    counts = stored.progress[LAST_STAGE].counts
     return msgspec.structs.replace(
-        known, state=state, done=counts[Outcome.DONE], rejected=counts[Outcome.REJECTED], failed=counts[Outcome.FAILED]
+        known,
+        state=stored.end or Unlisted.LOST,
+        done=counts[Outcome.DONE],
+        rejected=counts[Outcome.REJECTED],
+        failed=counts[Outcome.FAILED],
     )

@@ -10,17 +10,15 @@ import msgspec
 from posemill.contract.keys import CONTROLS, SOURCES, RunKeys, Stage
 from posemill.contract.records import BatchRecord, Item, RunState, Source, decode_rows
 from posemill.errors import NotFound, RunConflict, UnreadableRecord
-from posemill.queue.ledger import Ledger
+from posemill.queue.ledger import ENDED, Ledger
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state, unreadable
 from posemill.storage.store import ObjectInfo, Store
 from producer.runs.deleting import THREADS, delete_run
 from producer.runs.handle import run_ids
 from producer.runs.listing import RunOverview, is_wanted, list_runs
-from producer.runs.turns import renew_sweep, sweeping
+from producer.runs.turns import sweeping
 
 T = TypeVar("T")
-ENDED = (RunState.COMPLETE, RunState.CANCELLED)
-RENEWED_EACH = 10_000  # objects looked at
 DELETED_AT_ONCE = 1000
 
 
@@ -101,10 +99,17 @@ def _used(store: Store, ledger: Ledger, kept: list[str]) -> _Used:
                 used.sources.add(_digest_of(row.key))
         if _still_detects(store, ledger, run_id):
             used.detecting = used.detecting or run_id
-        for info in store.list(RunKeys(run_id).records(Stage.DETECT)):
-            for result in read_document(store, info.key, BatchRecord).sources:
-                used.controls |= {_digest_of(stored.key) for stored in result.objects}
+        for record in _detect_records(store, run_id):
+            used.controls |= {_digest_of(stored.key) for result in record.sources for stored in result.objects}
     return used
+
+
+def _detect_records(store: Store, run_id: str) -> Iterator[BatchRecord]:
+    """Those that stand and those that `retry` set aside, whose done rows the next attempt keeps."""
+    keys = RunKeys(run_id)
+    for prefix in (keys.records(Stage.DETECT), keys.set_aside(Stage.DETECT)):
+        for info in store.list(prefix):
+            yield read_document(store, info.key, BatchRecord)
 
 
 def _planned(store: Store, run_id: str) -> Iterator[Source]:
@@ -129,16 +134,16 @@ def _still_detects(store: Store, ledger: Ledger, run_id: str) -> bool:
         planned = read_plan(store, read_run(store, run_id).id).batches[Stage.DETECT]
     except (NotFound, RunConflict):
         return False  # not written to the end, or not deleted to the end: nobody works on it
-    if sum(1 for _ in store.list(RunKeys(run_id).records(Stage.DETECT))) == planned:
-        return False
-    return read_state(store, run_id).state is not RunState.CANCELLED or ledger.is_worked_on(run_id)
+    state = read_state(store, run_id).state
+    if state is RunState.RETRYING or ledger.is_worked_on(run_id):
+        return True
+    recorded = sum(1 for _ in store.list(RunKeys(run_id).records(Stage.DETECT)))
+    return state is not RunState.CANCELLED and recorded < planned
 
 
 def _sweep(store: Store, used: _Used, pruned: Pruned, *, dry_run: bool) -> None:
     unused: list[str] = []
-    for number, (info, is_used) in enumerate(_shared(store, used)):
-        if number % RENEWED_EACH == RENEWED_EACH - 1:
-            renew_sweep(store)
+    for info, is_used in _shared(store, used):
         if is_used:
             pruned.kept_bytes += info.size
             continue

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from threading import Event, Thread
+from uuid import uuid4
 
 import msgspec
 
@@ -19,6 +21,7 @@ from posemill.storage.store import Store
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
+RENEW_SECONDS = 60.0
 WAIT_SECONDS = 600.0  # a submission waits that long for a sweep to end
 SWEEP_AGE = timedelta(hours=1)  # a mark that is older was left by a sweep that died; a sweep renews its own
 SUBMISSION_AGE = timedelta(days=7)  # the same of submissions, which upload for days
@@ -33,7 +36,7 @@ class Mark(msgspec.Struct, frozen=True):
 @contextmanager
 def submitting(store: Store, run_id: str, *, wait_seconds: float = WAIT_SECONDS) -> Iterator[None]:
     """No sweep begins while the block runs. Raises TransientError when one does not end."""
-    key = f"{SUBMISSIONS}{run_id}.json"
+    key = f"{_marks(run_id)}{uuid4().hex}.json"
     _mark(store, key)
     try:
         deadline = time.monotonic() + wait_seconds
@@ -43,34 +46,55 @@ def submitting(store: Store, run_id: str, *, wait_seconds: float = WAIT_SECONDS)
             log.info("Waiting for a sweep of storage to end")
             time.sleep(POLL_SECONDS)
         yield
+        _forget_marks(store, run_id)
     finally:
-        with suppress(PosemillError):  # the mark ages, and the next submission of the run replaces it
+        with suppress(PosemillError):  # the mark ages, and the next submission of the run that ends well removes it
             store.delete(key)
 
 
 @contextmanager
 def sweeping(store: Store) -> Iterator[None]:
-    """No submission stores anything while the block runs. Raises RunConflict while one goes on, or another sweep."""
+    """No submission stores anything while the block runs. Raises RunConflict while one goes on, or another sweep.
+
+    The mark is renewed by a thread, so that it ages with its maker alone.
+    """
     if _is_fresh(store, SWEEP, SWEEP_AGE):
         raise RunConflict(f"another sweep goes on, or died within the last hour: {store.url}/{SWEEP}")
     _mark(store, SWEEP)
+    ended = Event()
+    renewing = Thread(target=_renew, args=(store, ended), name="sweep", daemon=True)
+    renewing.start()
     try:
         for info in store.list(SUBMISSIONS):
             if _is_fresh(store, info.key, SUBMISSION_AGE):
-                run_id = info.key.removeprefix(SUBMISSIONS).removesuffix(".json")
+                run_id = info.key.removeprefix(SUBMISSIONS).partition("/")[0]
                 raise RunConflict(
                     f"run {run_id!r} is being submitted, or its submission was cut off: submit it again under that id,"
                     f" or delete {store.url}/{info.key}; then prune"
                 )
         yield
     finally:
+        ended.set()
+        renewing.join()
         with suppress(PosemillError):
             store.delete(SWEEP)
 
 
-def renew_sweep(store: Store) -> None:
-    """The sweep goes on."""
-    _mark(store, SWEEP)
+def _renew(store: Store, ended: Event) -> None:
+    while not ended.wait(RENEW_SECONDS):
+        with suppress(PosemillError):
+            _mark(store, SWEEP)
+
+
+def _marks(run_id: str) -> str:
+    return f"{SUBMISSIONS}{run_id}/"
+
+
+def _forget_marks(store: Store, run_id: str) -> None:
+    """Of earlier submissions too, which were cut off: the plan is sealed and names all that they stored."""
+    with suppress(PosemillError):
+        for info in store.list(_marks(run_id)):
+            store.delete(info.key)
 
 
 def _mark(store: Store, key: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from posemill.errors import RecipeError, RowError
+from posemill.pictures.poses import key_given_twice
 from producer.sources.column_names import ColumnNames, ColumnTrouble
 from producer.sources.csv_rows import read_csv
 from producer.sources.manifest_row import LIMIT_LINE_BYTES, ManifestRow, text_encoding
@@ -124,8 +125,6 @@ def _with_nan(line: bytes) -> Any:
 
 def _require_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Raises ColumnTrouble for a key that an object has twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ColumnTrouble(f"the key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
-    return found
+    if key := key_given_twice(pairs):
+        raise ColumnTrouble(f"the key {key} is given twice")
+    return dict(pairs)

@@ -136,6 +136,25 @@ def test_a_run_of_which_nothing_is_done_is_not_complete(ledger: Ledger) -> None:
     assert not ledger.complete(RUN)
 
 
+def test_what_is_written_of_a_cancelled_run_is_forgotten_with_the_rest(opened: Ledger) -> None:
+    fences = [opened.claim(RUN, STAGE, batch, 30).fence for batch in (0, 1)]
+    put(opened, "sent", 2)
+    opened.set_state(RUN, RunState.CANCELLED)
+    opened.release(RUN, STAGE, 0, fences[0])
+    opened.redis.delete(KEYS.waiting)
+    opened.claim(RUN, STAGE, 2, 30)
+    opened.commit(RUN, STAGE, 1, COUNTS)
+    assert books(opened)["waiting"] == ["2"]
+    assert [key for key in opened.redis.keys(f"posemill:run:{RUN}*") if opened.redis.ttl(key) < 0] == []
+
+
+def test_a_batch_handed_back_after_the_run_was_cancelled_is_forgotten_with_the_rest(opened: Ledger) -> None:
+    fence = opened.claim(RUN, STAGE, 0, 30).fence
+    opened.set_state(RUN, RunState.CANCELLED)
+    opened.release(RUN, STAGE, 0, fence)
+    assert opened.redis.ttl(KEYS.waiting) > 0
+
+
 def test_a_batch_of_which_nothing_is_known_has_no_history(opened: Ledger) -> None:
     found: dict[str, Any] = msgspec.to_builtins(opened.history(RUN, STAGE, 4))
     assert found == {"claims": 0, "expiries": 0, "deaths": 0, "failures": 0, "delays": 0, "error": "", "rows": {}}

@@ -35,6 +35,7 @@ from producer.runs.listing import list_runs
 from producer.runs.pruning import prune
 from producer.runs.turns import Mark, submitting, sweeping
 from producer.submitting.submission import submit
+from tests.conftest import wait_until
 from tests.planned import plan_run, write_records
 
 AGES = timedelta(days=1)
@@ -144,14 +145,50 @@ def test_a_sweep_gives_way_to_a_submission_and_to_one_that_was_cut_off(store: St
     with submitting(store, "r"), pytest.raises(RunConflict, match="'r' is being submitted"):
         prune(store, ledger)
     prune(store, ledger)
-    store.put(f"{SUBMISSIONS}killed.json", msgspec.json.encode(Mark(since=datetime.now(UTC))))
+    store.put(f"{SUBMISSIONS}killed/0.json", msgspec.json.encode(Mark(since=datetime.now(UTC))))
     with pytest.raises(RunConflict, match="submit it again under that id"):
         prune(store, ledger)
 
 
+def test_a_submission_that_ends_well_takes_the_marks_of_those_that_were_cut_off_along(store: Store) -> None:
+    store.put(f"{SUBMISSIONS}r/killed.json", msgspec.json.encode(Mark(since=datetime.now(UTC))))
+    with pytest.raises(KeyError), submitting(store, "r"):
+        raise KeyError
+    assert [info.key for info in store.list(SUBMISSIONS)] == [f"{SUBMISSIONS}r/killed.json"], "one that fails does not"
+    with submitting(store, "r"):
+        pass
+    assert list(store.list(SUBMISSIONS)) == []
+
+
+def test_one_of_two_submissions_of_a_run_that_fails_leaves_the_other_s_mark(store: Store, ledger: Ledger) -> None:
+    with submitting(store, "r"):
+        with pytest.raises(KeyError), submitting(store, "r"):
+            raise KeyError
+        with pytest.raises(RunConflict, match="'r' is being submitted"):
+            prune(store, ledger)
+
+
+def test_a_sweep_renews_its_mark_while_it_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(turns, "RENEW_SECONDS", 0.01)
+    with sweeping(store):
+        first = store.get(SWEEP)
+        wait_until(lambda: store.get(SWEEP) != first)
+    assert store.head(SWEEP) is None
+
+
+def test_what_a_record_that_retry_set_aside_names_stays(store: Store, ledger: Ledger) -> None:
+    used = make_run(store, ledger, "r", ["a"])
+    keys = RunKeys("r")
+    store.put(keys.superseded(Stage.DETECT, 0), store.get(keys.record(Stage.DETECT, 0)))
+    store.delete(keys.record(Stage.DETECT, 0))
+    store.put(keys.state, b'{"state":"cancelled"}')
+    assert prune(store, ledger).controls == 0
+    assert shared(store) == used
+
+
 def test_marks_that_the_dead_left_are_passed_over_in_time(store: Store, ledger: Ledger) -> None:
     long_ago = msgspec.json.encode(Mark(since=datetime(2026, 1, 1, tzinfo=UTC)))
-    store.put(f"{SUBMISSIONS}killed.json", long_ago)
+    store.put(f"{SUBMISSIONS}killed/0.json", long_ago)
     store.put(SWEEP, long_ago)
     prune(store, ledger)
     with submitting(store, "r", wait_seconds=0):
@@ -168,8 +205,7 @@ def test_a_submission_that_meets_a_sweep_waits_for_its_end(
             pass
         waiting = threading.Thread(target=submit, args=(recipe,), kwargs={"run_id": "r", "settings": settings})
         waiting.start()
-        while store.head(f"{SUBMISSIONS}r.json") is None:
-            pass
+        wait_until(lambda: list(store.list(f"{SUBMISSIONS}r/")))
         assert shared(store) == set(), "nothing is stored while the sweep goes on"
     waiting.join(60)
     assert len(shared(store)) == 2

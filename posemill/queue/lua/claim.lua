@@ -16,6 +16,8 @@ local lease_end = tonumber(redis.call('ZSCORE', leases, batch) or 0)
 if lease_end > now then return {'leased'} end
 if state ~= 'running' then
   if redis.call('ZREM', sent, batch) == 1 then redis.call('ZADD', waiting, now, batch) end
+  local left = redis.call('TTL', run)  -- of a cancelled run, whose keys are all forgotten together
+  if left > 0 then redis.call('EXPIRE', waiting, left) end
   return {state}
 end
 local due = tonumber(redis.call('ZSCORE', waiting, batch) or 0)

@@ -11,6 +11,8 @@ redis.call('ZREM', blocked, batch)
 redis.call('HDEL', holders, batch)
 redis.call('HDEL', history, batch)
 if redis.call('SETBIT', done, batch, 1) == 1 then return 'already' end
+local left = redis.call('TTL', run)  -- of a cancelled run, whose keys are all forgotten together
+if left > 0 then redis.call('EXPIRE', done, left) end
 redis.call('HINCRBY', run, stage .. '.batches_done', 1)
 redis.call('HINCRBY', run, stage .. '.done', ARGV[3])
 redis.call('HINCRBY', run, stage .. '.rejected', ARGV[4])

@@ -14,4 +14,6 @@ known.failures = (known.failures or 0) + tonumber(ARGV[4])
 known.delays = (known.delays or 0) + tonumber(ARGV[5])
 if ARGV[6] ~= '' then known.error = ARGV[6] end
 redis.call('HSET', history, batch, cjson.encode(known))
+local left = redis.call('TTL', history)  -- of a cancelled run, whose keys are all forgotten together
+if left > 0 then redis.call('EXPIRE', waiting, left) end
 return 'released'

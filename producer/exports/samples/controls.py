@@ -8,6 +8,7 @@ import msgspec
 from PIL import Image
 
 from posemill.contract.identity import digest, sha256
+from posemill.contract.keys import CONTROLS
 from posemill.pictures.decoding import decode_picture, is_plain_png
 from posemill.pictures.shapes import Size, fitted
 from posemill.settings import load_settings
@@ -16,7 +17,6 @@ from posemill.storage.urls import fetch
 from producer.exports.samples.keeping import Kept
 from producer.exports.samples.reading import Sample
 
-DRAWN = "controls/"  # where the detect stage keeps what it has drawn
 KEPT = 32  # control images in memory; neighbours in a run share theirs
 
 
@@ -32,7 +32,7 @@ class FittedControl(msgspec.Struct, frozen=True, kw_only=True):
 
 def control_name(address: str) -> str:
     """A file name: the content digest of a drawn control image, or one of a ready-made one's address."""
-    return Path(address).stem if address.startswith(DRAWN) else digest("control image", address)
+    return Path(address).stem if address.startswith(CONTROLS) else digest("control image", address)
 
 
 class SampleControls:
@@ -56,7 +56,7 @@ class SampleControls:
 
 def fitted_control(content: bytes, address: str, size: Size) -> FittedControl:
     """The picture as PNG; untouched where it is a plain PNG of the image's shape, else brought to the image's size."""
-    ours = address.startswith(DRAWN)
+    ours = address.startswith(CONTROLS)
     picture = Image.open(io.BytesIO(content)) if ours else _ready_made(content)
     name, drawn_size = control_name(address), picture.size
     if (ours or is_plain_png(content)) and drawn_size[0] * size[1] == drawn_size[1] * size[0]:

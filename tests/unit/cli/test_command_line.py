@@ -294,9 +294,10 @@ def services_here(folder: Path) -> None:
     [
         ({"POSEMILL_REDIS_URL": "redis://127.0.0.1:1/0"}, "POSEMILL_STORE is not: set it to"),
         ({"POSEMILL_REDIS_URL": "redis://127.0.0.1:1/0", "POSEMILL_STORE": "s3://bucket"}, "127.0.0.1:1."),
+        ({"POSEMILL_REDIS_URL_FILE": "/no/such/file"}, "POSEMILL_STORE is not: set it to"),
         ({}, "127.0.0.1:9."),
     ],
-    ids=["Redis alone", "both", "neither"],
+    ids=["Redis alone", "both", "Redis in a file", "neither"],
 )
 def test_what_the_environment_names_wins_over_the_services_of_the_folder(call, folder, monkeypatch, named, message):
     services_here(folder)

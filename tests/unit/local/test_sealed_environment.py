@@ -39,3 +39,7 @@ def test_a_shell_that_wants_no_proxy_at_all_keeps_that():
 
 def test_warnings_that_the_shell_makes_errors_do_not_end_the_workers():
     assert "PYTHONWARNINGS" not in sealed({"PYTHONWARNINGS": "error", "PATH": "/bin"}, SERVICES)
+
+
+def test_a_file_that_holds_the_address_of_another_redis_is_not_read():
+    assert "POSEMILL_REDIS_URL_FILE" not in sealed({"POSEMILL_REDIS_URL_FILE": "/run/secrets/url"}, SERVICES)
