@@ -1,6 +1,7 @@
 """Commands for beginners and editors: init, schema, logs."""
 
 import json
+import re
 import time
 from pathlib import Path
 
@@ -30,12 +31,17 @@ generate:
 def init(file: Path, sources: str) -> None:
     """Write a commented recipe to FILE, with models that run with what is installed here."""
     from posemill.errors import BadInput
+    from producer.recipes.recipe import parse_recipe, read_recipe
+    from producer.recipes.yaml_values import read_yaml
 
     if file.exists():
         raise BadInput(f"{file} exists already; name another file, or remove it")
     detector, model, why = _models()
-    name = "".join(letter if letter.isalnum() else "-" for letter in file.stem.lower()).strip("-") or "recipe"
-    text = INIT.format(file=file, name=name, sources=json.dumps(sources), detector=detector, model=model, why=why)
+    name = re.sub(r"[^a-z0-9]+", "-", file.stem.lower()).strip("-")[:64] or "recipe"
+    shown, quoted = ascii(file.name)[1:-1], json.dumps(sources, ensure_ascii=False)
+    text = INIT.format(file=shown, name=name, sources=quoted, detector=detector, model=model, why=why)
+    if parse_recipe(read_recipe(read_yaml(text, where="--sources"))).sources != sources:
+        raise BadInput(f"--sources {sources!a:.200} cannot be written into a recipe; use a plain path")
     file.write_text(text, encoding="utf-8")
     click.echo(f"Wrote {file}. Put photographs into {sources}, then: posemill submit {file} --dry-run")
 

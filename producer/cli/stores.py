@@ -65,6 +65,8 @@ def prune(older_than: str | None, keep_last: int, pattern: str, dry_run: bool, a
     from producer.runs.listing import parse_age
     from producer.runs.pruning import prune as prune_store
 
+    if keep_last and not older_than:
+        raise click.UsageError("--keep-last spares runs that --older-than would remove; give both")
     age = parse_age(older_than) if older_than else None
     pruned = prune_store(
         *open_pair(local_settings()), older_than=age, keep_last=keep_last, pattern=pattern, dry_run=dry_run

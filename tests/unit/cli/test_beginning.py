@@ -1,16 +1,20 @@
 """A first recipe, the schema for editors, and the logs of `posemill up`."""
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import settings as property_settings
+from hypothesis import strategies as st
 
-from posemill.errors import BadInput, NotFound
+from posemill.errors import BadInput, NotFound, PosemillError
 from producer.cli.main import posemill
-from producer.recipes.recipe import Recipe
+from producer.recipes.recipe import Recipe, parse_recipe, read_recipe
 from producer.recipes.yaml_values import read_yaml
 from tests.small_pictures import picture
 
@@ -44,6 +48,25 @@ def test_the_first_recipe_runs_as_it_is_written(
     assert ("embedded" in (tmp_path / "chefs.yaml").read_text().partition("model:")[2][:12]) == (
         installed == "torch alone"
     )
+
+
+@property_settings(max_examples=60, deadline=None)
+@given(st.text(min_size=1, max_size=60), st.text())
+def test_whatever_file_and_folder_are_called_a_recipe_that_is_written_can_be_read(file: str, sources: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{file}.yaml"
+        try:
+            run("init", "--sources", sources, "--", str(path))
+        except (OSError, ValueError, PosemillError):  # a name that no file can have; sources that no recipe can name
+            assert not any(Path(folder).iterdir())
+        else:
+            assert parse_recipe(read_recipe(path)).sources == sources
+
+
+@pytest.mark.parametrize("sources", ["s3://bucket/in", "fotos/ä b", "a: b # c", "*.jpg", "yes", "1e3", '"', "{x}"])
+def test_usual_and_odd_folders_are_written_as_they_are(tmp_path: Path, sources: str) -> None:
+    run("init", "--sources", sources)
+    assert parse_recipe(read_recipe(tmp_path / "recipe.yaml")).sources == sources
 
 
 def test_a_recipe_that_exists_is_not_written_over(tmp_path: Path) -> None:

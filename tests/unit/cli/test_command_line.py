@@ -332,6 +332,11 @@ def test_the_services_of_another_folder_are_found(call, folder, tmp_path, monkey
     assert (status, "127.0.0.1:9" in errors) == (ExitCode.UNREACHABLE, True)
 
 
+def test_keeping_the_last_runs_is_asked_for_together_with_an_age(call, folder):
+    status, _, errors = call("prune", "--keep-last", "3")
+    assert (status, "--older-than" in errors) == (ExitCode.WRONG_USAGE, True)
+
+
 def test_python_finds_the_services_of_the_folder_as_the_commands_do(folder, as_before):
     services_here(folder)
     with pytest.raises(ServiceError, match=r"127\.0\.0\.1:9"):
