@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 RENEW_SECONDS = 60.0
-WAIT_SECONDS = 600.0  # a submission waits that long for a sweep to end
-SWEEP_AGE = timedelta(hours=1)  # a mark that is older was left by a sweep that died; a sweep renews its own
+WAIT_SECONDS = 900.0  # a submission waits that long for a sweep to end: longer than a dead one is in the way
+SWEEP_AGE = timedelta(minutes=10)  # a mark that is older was left by a sweep that died; a sweep renews its own
 SUBMISSION_AGE = timedelta(days=7)  # the same of submissions, which upload for days
 
 
@@ -59,7 +59,7 @@ def sweeping(store: Store) -> Iterator[None]:
     The mark is renewed by a thread, so that it ages with its maker alone.
     """
     if _is_fresh(store, SWEEP, SWEEP_AGE):
-        raise RunConflict(f"another sweep goes on, or died within the last hour: {store.url}/{SWEEP}")
+        raise RunConflict(f"another sweep goes on, or died within the last ten minutes: {store.url}/{SWEEP}")
     _mark(store, SWEEP)
     ended = Event()
     renewing = Thread(target=_renew, args=(store, ended), name="sweep", daemon=True)
