@@ -190,7 +190,8 @@ def test_marks_that_the_dead_left_are_passed_over_in_time(store: Store, ledger: 
     long_ago = msgspec.json.encode(Mark(since=datetime(2026, 1, 1, tzinfo=UTC)))
     store.put(f"{SUBMISSIONS}killed/0.json", long_ago)
     store.put(SWEEP, long_ago)
-    prune(store, ledger)
+    store.put(source_key(digest("unused")), b"x")
+    assert prune(store, ledger).sources == 1
     with submitting(store, "r", wait_seconds=0):
         pass
 

@@ -354,6 +354,11 @@ def without_docstring(path: str, tree: ast.AST, inside: str = "") -> Iterator[st
             yield from without_docstring(path, node, f"{node.name}.")
 
 
+def test_what_says_nothing_of_itself_is_found():
+    text = 'class A:\n    def b(self):\n        return 1\n    def _c(self):\n        return 1\ndef d():\n    "Said."'
+    assert list(without_docstring("m.py", ast.parse(text))) == ["m.py: A", "m.py: A.b"]
+
+
 def test_every_public_function_and_class_says_what_it_is():
     silent = [name for path, tree in sources().items() for name in without_docstring(path, tree)]
     assert silent == []
