@@ -64,12 +64,19 @@ def write_recipe(folder: Path, prompts: list[str], **changes: Any) -> Path:
 @contextmanager
 def another_shell(*words: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "producer", *words]
-    shell = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    shell = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_as_in_a_terminal
+    )
     try:
         yield shell
     finally:
         shell.kill()
         shell.communicate()
+
+
+def _as_in_a_terminal() -> None:
+    """Ctrl-C reaches it, also where the tests run in the background of a script, which ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def first_line(shell: "subprocess.Popen[str]") -> str:
