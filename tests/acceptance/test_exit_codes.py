@@ -65,8 +65,9 @@ def write_recipe(folder: Path, prompts: list[str], **changes: Any) -> Path:
 def another_shell(*words: str) -> Iterator["subprocess.Popen[str]"]:
     command = [sys.executable, "-m", "producer", *words]
     shell = subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_as_in_a_terminal
-    )
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_as_in_a_terminal,  # noqa: PLW1509  # it sets a signal's handler and nothing else
+    )  # fmt: skip
     try:
         yield shell
     finally:
