@@ -474,6 +474,21 @@ def test_a_fault_of_the_run_pauses_it_and_costs_no_attempt(
     assert ledger.history(RUN, Stage.DETECT, 0) == History(claims=1, error="the model is missing")
 
 
+@pytest.mark.parametrize("row", [b"{", b"[1]", b"null", b'{"name": 3}', b"\xff"])
+def test_a_row_of_the_plan_that_nobody_can_read_pauses_its_run_at_the_first_attempt(
+    work: Work, store: Store, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch, row: bytes
+) -> None:
+    key = RunKeys(RUN).shard(Stage.DETECT, 0)
+    header, first, _, *rest = store.get(key).splitlines()
+    store.put(key, b"\n".join([header, first, row, *rest, b""]))
+    slices = Slices(store)
+    monkeypatch.setattr(work, "load", lambda run, batch, kept, row=None: slices.sources(run, batch))
+    worker(work, store, ledger, settings).do(RUN, 0)
+    assert ledger.state(RUN) is RunState.PAUSED
+    assert f"{key} cannot be read (row " in read_state(store, RUN).reason
+    assert ledger.history(RUN, Stage.DETECT, 0).failures == 0
+
+
 def test_what_retry_set_aside_is_handed_to_the_next_attempt(
     work: Work, store: Store, ledger: Ledger, settings: Settings
 ) -> None:
