@@ -18,8 +18,7 @@ from posemill.processes.own_modules import module_command
 from posemill.settings import Settings, load_settings
 from posemill.storage.store import Store, open_store
 from posemill.storage.urls import fetch
-from producer.recipes.recipe import parse_recipe, read_recipe, recipe_folder
-from producer.recipes.resolving import resolve
+from producer.recipes.resolving import open_recipe
 from producer.sheets.lettering import counted
 from producer.sheets.sampling import even_sample
 from producer.sheets.sheet_picture import Cell, CellRow, draw_sheet
@@ -66,12 +65,11 @@ def preview(
         RunFault: The workers' libraries (`posemill[workers]`) or a model are missing.
     """
     settings = settings or load_settings()
-    values = read_recipe(recipe, overrides)
-    checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
-    run = resolve(checked, values, "preview", recipe_folder(recipe))
+    opened = open_recipe(recipe, overrides)
+    run = opened.as_run("preview")
     _clear(destination)
     store = open_store(settings.store) if settings.store else None
-    rows = rows_of(checked, recipe_folder(recipe), store, settings, SkippedTally())
+    rows = rows_of(opened.recipe, opened.folder, store, settings, SkippedTally())
     shown = even_sample((row for row in rows if row.source or row.error), count)
     if not shown:
         raise RecipeError("sources: none needs a control image made")

@@ -6,6 +6,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+import msgspec
+
 from posemill import __version__
 from posemill.catalogue.detectors import DETECTORS, DetectorRow
 from posemill.catalogue.models import EMBEDDED, MODELS, SD15_CONTROLNETS, NamedModel, SchedulerName
@@ -16,7 +18,7 @@ from posemill.contract.records import Rules, Run, slicing_for
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import RecipeError
 from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_supported
-from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe
+from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.recipes.revisions import pinned
 from producer.sources.rows import expanded
 
@@ -27,6 +29,25 @@ CARD_STEPS, CARD_GUIDANCE = 20, 7.5  # for models that are in no table, as in th
 def new_run_id(name: str) -> str:
     """A run id that nobody has: the recipe's name, the time, and random digits."""
     return f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{token_hex(2)}"
+
+
+class OpenedRecipe(msgspec.Struct, frozen=True, kw_only=True):
+    """A recipe that was read and checked, with what resolves it into a run."""
+
+    recipe: Recipe
+    values: dict[str, Any]  # as they were written, overrides applied: what the run keeps
+    folder: Path  # where relative paths of sources and models begin
+
+    def as_run(self, run_id: str) -> Run:
+        """The recipe with every model, revision and default in its place. Raises RecipeError."""
+        return resolve(self.recipe, self.values, run_id, self.folder)
+
+
+def open_recipe(recipe: str | Path | dict[str, Any], overrides: tuple[str, ...] = ()) -> OpenedRecipe:
+    """Read and check a YAML file, or a mapping with the same keys. Raises RecipeError that names every wrong key."""
+    values = read_recipe(recipe, overrides)
+    checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
+    return OpenedRecipe(recipe=checked, values=values, folder=recipe_folder(recipe))
 
 
 def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | None = None) -> Run:

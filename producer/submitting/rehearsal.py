@@ -12,9 +12,9 @@ from posemill.contract.records import Item, RefusedRow, Run, SkippedFiles, Sourc
 from posemill.errors import RowError
 from posemill.settings import Settings, load_settings
 from posemill.storage.store import Store, open_store
-from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.recipes.recipe import Recipe
 from producer.recipes.recipe_checks import notes_on
-from producer.recipes.resolving import resolve
+from producer.recipes.resolving import open_recipe
 from producer.sources.intake import Intake
 from producer.sources.rows import Row
 from producer.sources.scanning import SkippedTally
@@ -56,13 +56,12 @@ def rehearse(
     settings: Settings | None = None,
 ) -> Rehearsal:
     """Plan what a recipe would make. Storage is only asked for s3:// sources. Raises RecipeError, RowError (strict)."""
-    values = read_recipe(recipe, overrides)
-    checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
+    opened, skipped = open_recipe(recipe, overrides), SkippedTally()
+    checked = opened.recipe
     settings = settings or load_settings()
     store = open_store(settings.store) if checked.sources.startswith("s3://") else None
-    folder, skipped = recipe_folder(recipe), SkippedTally()
-    run = resolve(checked, values, "dry-run", folder)
-    found = _counted(asked_rows(checked, folder, store, settings, skipped), checked, run, strict=strict)
+    run = opened.as_run("dry-run")
+    found = _counted(asked_rows(checked, opened.folder, store, settings, skipped), checked, run, strict=strict)
     return msgspec.structs.replace(found, skipped=skipped.found())
 
 

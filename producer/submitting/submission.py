@@ -19,9 +19,9 @@ from posemill.queue.rebuild import know_as_stored
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_run
 from posemill.storage.store import Store
-from producer.recipes.recipe import Recipe, parse_recipe, read_recipe, recipe_folder
+from producer.recipes.recipe import Recipe
 from producer.recipes.recipe_checks import require_no_text, require_prompts, templates_of
-from producer.recipes.resolving import new_run_id, resolve
+from producer.recipes.resolving import new_run_id, open_recipe
 from producer.runs.handle import RunHandle
 from producer.runs.turns import submitting
 from producer.sources.finding import find_rows
@@ -47,22 +47,21 @@ def submit(
 ) -> RunHandle:
     """Submit a recipe and give a handle on its run; producer/api.py says what it takes and raises."""
     settings = settings or load_settings()
-    values = read_recipe(recipe, overrides)
-    checked = parse_recipe(values, where=str(recipe) if not isinstance(recipe, dict) else "recipe")
+    opened = open_recipe(recipe, overrides)
+    checked, folder = opened.recipe, opened.folder
     templates_of(checked)
     store, ledger = open_services(settings)
     run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
-    folder = recipe_folder(recipe)
     with submitting(store, run_id):
         if store.head(RunKeys(run_id).sealed) is None:
-            run = _begun(store, resolve(checked, values, run_id, folder))
+            run = _begun(store, opened.as_run(run_id))
             if strict:
                 _require_good_rows(checked, run, asked_rows(checked, folder, store, settings, SkippedTally()))
             skipped = SkippedTally()
             rows = asked_rows(checked, folder, store, settings, skipped)
             _write_plan(store, checked, run, rows, skipped, strict=strict, progress=progress)
         else:
-            _require_same(read_run(store, run_id), resolve(checked, values, run_id, folder))
+            _require_same(read_run(store, run_id), opened.as_run(run_id))
         announce_run(store, ledger, run_id, settings)
     return RunHandle(run_id, store=store, ledger=ledger)
 
