@@ -42,7 +42,8 @@ SHIPPED = {  # their digests, so that a run can be planned where the weights are
     "embedded:openpose_thin": "77e9d5e0570a61d1a254970316dc051c230f03bd",
 }
 
-SD15 = "runwayml/stable-diffusion-v1-5"  # as the model cards name it
+SD15 = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+MOVED = {"runwayml/stable-diffusion-v1-5": SD15}  # the cards' name of it, deleted from the Hub in September 2024
 SD15_CONTROLNETS = {
     kind: f"lllyasviel/sd-controlnet-{kind}"
     for kind in ("openpose", "canny", "depth", "normal", "hed", "scribble", "mlsd", "seg")

@@ -15,6 +15,7 @@ from posemill import __version__
 from posemill.exit_codes import ExitCode
 from posemill.last_words import last_words
 from producer.cli import beginning, local, results, running, stores, watching
+from producer.cli.usage_examples import epilog
 
 HELP = """Photographs of people and prompts in, pose-conditioned image data sets out.
 
@@ -70,6 +71,7 @@ def posemill(directory: str | None, **_: bool) -> None:
 
 for room in (beginning, local, running, watching, results, stores):
     for command in room.COMMANDS:
+        command.epilog = epilog(command.name or "")
         posemill.add_command(command)
 
 

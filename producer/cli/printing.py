@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from posemill.contract.keys import Stage
-from posemill.contract.records import RunState
+from posemill.contract.records import Plan, RunState
 from posemill.contract.stages import STAGES
 from producer.runs.handle import Status
 
@@ -156,6 +156,33 @@ class ProgressBars:
         if noted != self._last_line:
             self._last_line = noted
             self._console.print(f"{line}  {_note(status)}", highlight=False)
+
+
+class PlanningBar:
+    """What a submission has read so far; nothing where there is no terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+        console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(), TextColumn("planning"), TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
+            console=console, disable=not console.is_terminal, transient=True,
+        )  # fmt: skip
+        self._task = self._progress.add_task("", total=None, note="reading the sources")
+
+    def __enter__(self) -> "PlanningBar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, plan: Plan) -> None:
+        """Say how far the plan is."""
+        note = f"{plan.sources:,} sources, {plan.items:,} items"
+        self._progress.update(self._task, note=note + f", {plan.refused_rows:,} refused" * bool(plan.refused_rows))
 
 
 def _note(status: Status) -> str:

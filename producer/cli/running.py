@@ -49,10 +49,14 @@ def _submit(
     timeout_seconds: float | None, as_json: bool,
 ) -> ExitCode:  # fmt: skip
     from producer.cli.local_settings import local_settings
-    from producer.cli.printing import print_json, print_status, status_values
+    from producer.cli.printing import PlanningBar, print_json, print_status, status_values
     from producer.submitting.submission import submit as submit_recipe
 
-    handle = submit_recipe(recipe, run_id=run_id, overrides=overrides, strict=strict, settings=local_settings())
+    settings = local_settings()
+    with PlanningBar() as bar:
+        handle = submit_recipe(
+            recipe, run_id=run_id, overrides=overrides, strict=strict, settings=settings, progress=bar.show
+        )
     plan = handle.plan
     for note in [*_repeats(plan, []), *_skipped(plan)]:
         click.echo(f"note: {note}", err=True)

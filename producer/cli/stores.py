@@ -53,12 +53,7 @@ def delete(run_id: str, as_json: bool) -> None:
 @click.option("--dry-run", is_flag=True, help="Say what would be removed; remove nothing.")
 @AS_JSON
 def prune(older_than: str | None, keep_last: int, pattern: str, dry_run: bool, as_json: bool) -> None:
-    """Remove old runs, then the sources and control images that no run uses any more.
-
-    \b
-    posemill prune                                     only what no run uses
-    posemill prune --older-than 90d --keep-last 10     and old runs
-    """
+    """Remove old runs, where --older-than says which, then the sources and control images that no run uses any more."""
     from posemill.queue.opening import open_pair
     from producer.cli.local_settings import local_settings
     from producer.cli.printing import print_json

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from mimetypes import guess_type
 from pathlib import Path
 
+from posemill.catalogue.models import MOVED
 from posemill.errors import RecipeError
 from producer.recipes.prompts import Template, combinations, parse_template
 from producer.recipes.recipe import Recipe
@@ -47,6 +48,8 @@ def notes_on(recipe: Recipe) -> list[str]:
         for value, times in Counter(str(value) for value in values).items()
         if times > 1
     ]
+    if (base := recipe.generate.base) in MOVED:
+        notes.append(f"generate.base: {base} was deleted from the Hub; {MOVED[base]} is taken, its maintained copy")
     return notes + [
         f"matrix.{name}: no prompt names {{{name}}}{_meant(name, named)}" for name in recipe.matrix if name not in named
     ]

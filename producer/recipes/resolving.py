@@ -10,7 +10,7 @@ import msgspec
 
 from posemill import __version__
 from posemill.catalogue.detectors import DETECTORS, DetectorRow
-from posemill.catalogue.models import EMBEDDED, MODELS, SD15_CONTROLNETS, NamedModel, SchedulerName
+from posemill.catalogue.models import EMBEDDED, MODELS, MOVED, SD15_CONTROLNETS, NamedModel, SchedulerName
 from posemill.catalogue.pairing import local_base, local_controlnet, mismatch
 from posemill.contract.identity import digest
 from posemill.contract.keys import Stage, queue_name
@@ -155,6 +155,11 @@ def _switch(wanted: DetectorSettings, row: DetectorRow, name: str) -> bool:
     return bool(getattr(wanted, name)) if name in wanted.model_fields_set else name in row.on
 
 
+def maintained(model: str) -> str:
+    """The hub id under which a model is kept today, where its old one was deleted; else the same."""
+    return MOVED.get(model, model)
+
+
 def _detector_revision(detector: str, weights: str | None, revision: str | None) -> str | None:
     if detector == "openpose-thin":
         return pinned(f"{EMBEDDED}openpose_thin", None)
@@ -165,7 +170,7 @@ def generate_spec(recipe: Recipe) -> GenerateSpec:
     """How pictures are made: the named model's row, with what the recipe says instead. Raises RecipeError."""
     wanted = recipe.generate
     named = MODELS.get(wanted.model or "")
-    base = wanted.base or (named.base if named else "")
+    base = maintained(wanted.base or (named.base if named else ""))
     steps = named.num_inference_steps if named else CARD_STEPS
     guidance = named.guidance_scale if named else CARD_GUIDANCE
     scheduler = named.scheduler if named else SchedulerName.UNIPC

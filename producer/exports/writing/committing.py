@@ -31,6 +31,17 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     statistics: Statistics
 
 
+def _difference(found: Marker, wanted: Marker) -> str:
+    """What was chosen otherwise, as the options are called on the command line."""
+    theirs, ours = (msgspec.to_builtins(marker.options) for marker in (found, wanted))
+    changed = [f"{_flag(name)} {theirs[name]!r} (now {ours[name]!r})" for name in ours if theirs[name] != ours[name]]
+    return "other options: " + ", ".join(changed) if changed else "another recipe under the same run id"
+
+
+def _flag(name: str) -> str:
+    return "--" + {"form": "format"}.get(name, name.replace("_", "-"))
+
+
 class Commits:
     """What stands at a destination, and what is added."""
 
@@ -54,7 +65,9 @@ class Commits:
         if found.run_id != wanted.run_id:
             raise BadInput(f"{url} holds the export of run {found.run_id!r}; choose another folder")
         if found != wanted:
-            raise BadInput(f"{url} holds an export with other options; give the same ones, or choose another folder")
+            raise BadInput(
+                f"{url} holds an export with {_difference(found, wanted)}; choose the same, or another folder"
+            )
 
     def standing(self, split: str, number: int, records: list[str]) -> Standing | None:
         """The shard as it was committed before, if that was from these records, by their digests."""

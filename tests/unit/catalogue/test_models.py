@@ -9,7 +9,10 @@ from posemill.catalogue.models import MODELS, SchedulerName, local_path
 
 def test_sd15_openpose_is_the_model_card_s_own_example() -> None:
     card = MODELS["sd15-openpose"]
-    assert (card.base, card.controlnet) == ("runwayml/stable-diffusion-v1-5", "lllyasviel/sd-controlnet-openpose")
+    assert (card.base, card.controlnet) == (
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "lllyasviel/sd-controlnet-openpose",
+    )
     assert (card.scheduler, card.num_inference_steps, card.detector) == (SchedulerName.UNIPC, 20, "openpose")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from posemill.errors import (
 from posemill.exit_codes import ExitCode
 from posemill.settings import unknown_variables
 from producer.cli import main as cli
+from producer.cli.usage_examples import EXAMPLES
 from tests.small_pictures import picture
 
 COMMANDS = {
@@ -101,6 +103,18 @@ def test_every_command_explains_itself(command):
     done = CliRunner().invoke(cli.posemill, [command, "--help"])
     assert done.exit_code == 0
     assert done.output.startswith(f"Usage: posemill {command} ")
+
+
+@pytest.mark.parametrize("example", [example for examples in EXAMPLES.values() for example in examples])
+def test_the_examples_of_every_command_s_help_can_be_typed(example, folder):
+    (folder / "chefs.yaml").write_text(RECIPE)
+    (folder / "examples").mkdir()
+    (folder / "examples/controls.yaml").write_text(RECIPE)
+    _, name, *words = shlex.split(example.partition(" > ")[0])
+    cli.posemill.commands[name].make_context(name, words)
+    assert f"  {example}\n" in CliRunner().invoke(cli.posemill, [name, "--help"]).output
+    (longest,) = {max(map(len, CliRunner().invoke(cli.posemill, [name, "--help"]).output.splitlines()))}
+    assert longest <= 110
 
 
 def test_every_command_that_reports_takes_json():

@@ -44,7 +44,7 @@ def refusal(**more) -> str:
         pytest.param(
             {},
             "6d2e75709d3f41bf5a00fb3c5b47608f",
-            "48a8e26ed221e1d07c66ef69d4e5fefb",
+            "8bc1c0732606fd63ec82d46dd04c1b7d",
             "c7f40a7713c0c11a9a80e916c829fa12",
             id="the model card's example",
         ),
@@ -72,7 +72,7 @@ def refusal(**more) -> str:
                 "generate": {"model": "sd15-openpose", "long_prompts": "chunk", "controlnet_conditioning_scale": 1.0},
             },
             "2cc779894b587daf5f9e691560f1c0db",
-            "64765fb7429068694b61dad2181e1824",
+            "9ee4aa28d2dc125feee35dc83a8b860e",
             "83add9d90619a4107be98135e1f2a86e",
             id="ready-made poses",
         ),
@@ -85,6 +85,13 @@ def test_recipes_keep_their_identities(monkeypatch, recipe, control, picture, wh
         assert control_digest("00", one.detects[0]) == control
         assert picture_digest(one.detects, one.generate) == picture
         assert one.recipe_digest == whole
+
+
+def test_a_base_under_its_deleted_name_is_the_same_run_as_under_its_copy_s():
+    old, copy = "runwayml/stable-diffusion-v1-5", "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    under = {name: resolved(generate={"base": name, "controlnet": "a/b"}) for name in (old, copy)}
+    assert under[old].generate == under[copy].generate
+    assert (under[old].generate.base, under[old].recipe["generate"]["base"]) == (copy, old)
 
 
 def test_three_controls_are_three_detections_and_three_controlnets():
@@ -194,7 +201,7 @@ def test_adapters_and_a_vae_of_choice_are_pinned_and_make_another_picture():
         LoraSpec(lora="b/lora", revision=PINNED, weight=0.5),
     )
     assert run.generate.models == (
-        "runwayml/stable-diffusion-v1-5", "lllyasviel/sd-controlnet-canny", "a/vae", "a/lora", "b/lora"
+        "stable-diffusion-v1-5/stable-diffusion-v1-5", "lllyasviel/sd-controlnet-canny", "a/vae", "a/lora", "b/lora"
     )  # fmt: skip
     plain = resolved(generate={"model": "sd15-canny"})
     assert picture_digest(run.detects, run.generate) != picture_digest(plain.detects, plain.generate)

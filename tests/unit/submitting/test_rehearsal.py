@@ -156,6 +156,15 @@ def test_a_copy_within_a_folder_is_a_note_and_refuses_nothing(folder):
     assert (found.repeated_rows, found.repeated_items, found.first_repeated) == (1, 3, ["copy.png"])
 
 
+def test_a_base_that_the_hub_deleted_is_taken_under_the_name_of_its_copy_and_said(folder):
+    pins = {"revision": "0" * 40, "controlnet_revision": "0" * 40}  # so that nothing is looked up
+    found = rehearsed(generate={"base": "runwayml/stable-diffusion-v1-5", "controlnet": "a/b", **pins})
+    assert found.notes == [
+        "generate.base: runwayml/stable-diffusion-v1-5 was deleted from the Hub; "
+        "stable-diffusion-v1-5/stable-diffusion-v1-5 is taken, its maintained copy"
+    ]
+
+
 def test_what_counts_once_and_what_has_no_effect_is_said(folder):
     found = rehearsed(prompts=["in {room}"], matrix={"room": ["a", "a"], "rom": ["x"]}, seeds=[1, 1])
     assert found.notes == [
