@@ -53,12 +53,14 @@ def submit(
         progress: Called with the plan so far, after each shard.
 
     Returns:
-        A handle to watch the run, wait for it and steer it.
+        A handle to watch the run, wait for it and steer it. `handle.changes` says what the sources of a finished
+        submission hold by now that its run does not: the run stays as it was planned.
 
     Raises:
         RecipeError: The recipe cannot be run as it is written.
         RowError: A row cannot be used (`strict` alone; else it is counted as refused).
-        RunConflict: The run id belongs to another recipe, or its sources have changed since.
+        RunConflict: The run id belongs to another recipe, or its sources have changed since (`strict`, or an unfinished
+            submission).
         ServiceError: Redis or storage cannot be reached, or is not safe to use.
     """
     return submission.submit(

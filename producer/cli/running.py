@@ -58,7 +58,8 @@ def _submit(
             recipe, run_id=run_id, overrides=overrides, strict=strict, settings=settings, progress=bar.show
         )
     plan = handle.plan
-    for note in [*_repeats(plan, []), *_skipped(plan)]:
+    changes = [handle.changes.words] if handle.changes else []
+    for note in [*changes, *_repeats(plan, []), *_skipped(plan)]:
         click.echo(f"note: {note}", err=True)
     if wait:
         return wait_for(handle, timeout_seconds=timeout_seconds, as_json=as_json)

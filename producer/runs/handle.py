@@ -30,6 +30,7 @@ from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
 from posemill.storage.store import Store
 from producer.runs.pace import rate, remaining_seconds
+from producer.runs.source_changes import UNCHANGED, SourceChanges
 from producer.runs.turns import submitting
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 class RunHandle:
     """One run in storage and ledger."""
 
-    def __init__(self, run_id: str, *, store: Store, ledger: Ledger) -> None:
+    def __init__(self, run_id: str, *, store: Store, ledger: Ledger, changes: SourceChanges = UNCHANGED) -> None:
+        self.changes = changes  # at the sources, since this run was planned; looked for by `submit` alone
         self.id = checked_run_id(run_id)
         self.store = store
         self.ledger = ledger

@@ -10,7 +10,7 @@ import msgspec
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, checked_run_id
 from posemill.contract.records import SHARD_ROWS, Plan, RefusedRow, Run, encode, encode_shard
-from posemill.errors import NothingToDo, RecipeError, RowError, RunConflict
+from posemill.errors import NothingToDo, PosemillError, RecipeError, RowError, RunConflict
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.ledger import Ledger
@@ -21,13 +21,15 @@ from posemill.storage.run_documents import read_run
 from posemill.storage.store import Store
 from producer.recipes.recipe import Recipe
 from producer.recipes.recipe_checks import require_no_text, require_prompts, templates_of
-from producer.recipes.resolving import new_run_id, open_recipe
+from producer.recipes.resolving import OpenedRecipe, new_run_id, open_recipe
 from producer.runs.handle import RunHandle
+from producer.runs.source_changes import UNCHANGED, SourceChanges
 from producer.runs.turns import submitting
 from producer.sources.finding import find_rows
 from producer.sources.intake import Intake
 from producer.sources.rows import Row
 from producer.sources.scanning import SkippedTally
+from producer.submitting.comparing import source_changes
 from producer.submitting.nothing_stored import NothingStored
 from producer.submitting.planning import Expander, Planner, Shard, plan_rows
 from producer.submitting.streaming import in_order
@@ -52,6 +54,7 @@ def submit(
     templates_of(checked)
     store, ledger = open_services(settings)
     run_id = checked_run_id(run_id) if run_id else new_run_id(checked.name)
+    changes = UNCHANGED
     with submitting(store, run_id):
         if store.head(RunKeys(run_id).sealed) is None:
             run = _begun(store, opened.as_run(run_id))
@@ -61,9 +64,13 @@ def submit(
             rows = asked_rows(checked, folder, store, settings, skipped)
             _write_plan(store, checked, run, rows, skipped, strict=strict, progress=progress)
         else:
-            _require_same(read_run(store, run_id), opened.as_run(run_id))
+            sealed = read_run(store, run_id)
+            _require_same(sealed, opened.as_run(run_id))
+            changes = _changes_since(store, opened, sealed, settings)
+            if changes and strict:
+                raise RunConflict(f"run {run_id!r}: {changes.words}; choose another --run-id")
         announce_run(store, ledger, run_id, settings)
-    return RunHandle(run_id, store=store, ledger=ledger)
+    return RunHandle(run_id, store=store, ledger=ledger, changes=changes)
 
 
 def announce_run(store: Store, ledger: Ledger, run_id: str, settings: Settings) -> None:
@@ -115,6 +122,18 @@ def _begun(store: Store, run: Run) -> Run:
     begun = read_run(store, run.id)
     _require_same(begun, run)
     return begun
+
+
+def _changes_since(store: Store, opened: OpenedRecipe, sealed: Run, settings: Settings) -> SourceChanges:
+    """What the sources hold by now that the sealed run does not; they may be gone, and the run goes on all the same."""
+    recipe = opened.recipe
+    try:
+        rows = asked_rows(recipe, opened.folder, store, settings, SkippedTally())
+        taken = Intake(cast("Store", NothingStored())).take(rows)
+        shards = plan_rows(Planner(sealed), Expander(recipe, sealed), taken, lambda row, error: None)
+        return source_changes(store, sealed, shards)
+    except PosemillError as error:
+        return SourceChanges(unreadable=str(error))
 
 
 def _begin(store: Store, run: Run) -> None:

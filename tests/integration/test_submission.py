@@ -15,10 +15,12 @@ from posemill.queue.dispatcher import PlanReader
 from posemill.queue.ledger import Ledger
 from posemill.queue.window import queue_length
 from posemill.settings import Settings
-from posemill.storage.run_documents import read_state
+from posemill.storage.run_documents import read_plan, read_state
 from posemill.storage.store import Store
 from producer.runs.handle import RunHandle, open_handle
+from producer.runs.source_changes import SourceChanges
 from producer.submitting.submission import submit
+from tests.small_pictures import picture
 from workers.batches.plan_reader import Slices
 
 
@@ -74,6 +76,39 @@ def test_submitting_again_under_the_same_run_id_adds_nothing(
     submit(recipe(photos), run_id="r", settings=settings)
     assert keys_of(store) == before
     assert queue_length(ledger.redis, queue_name(Stage.DETECT)) == 1
+
+
+def test_what_has_changed_at_the_sources_since_is_said_and_refused_where_asked(
+    store: Store, settings: Settings, photos: Path, tmp_path: Path
+) -> None:
+    for number, name in enumerate(("b", "c")):
+        (tmp_path / f"{name}.png").write_bytes(picture(number))
+    assert not submit(recipe(tmp_path), run_id="r", settings=settings).changes
+    before = keys_of(store)
+    (tmp_path / "b.png").rename(tmp_path / "z.png")  # the same photograph
+    assert not submit(recipe(tmp_path), run_id="r", settings=settings, strict=True).changes
+    (tmp_path / "a.png").write_bytes((photos / "astronaut.png").read_bytes())
+    (tmp_path / "c.png").unlink()
+    items = read_plan(store, "r").items // 2
+    changes = submit(recipe(tmp_path), run_id="r", settings=settings).changes
+    assert changes == SourceChanges(
+        new_sources=1, gone_sources=1, new_items=items, gone_items=items, first_new=("a.png",)
+    )
+    with pytest.raises(RunConflict, match=r"1 new source \(a.png\), 1 source gone, "):
+        submit(recipe(tmp_path), run_id="r", settings=settings, strict=True)
+    assert keys_of(store) == before
+
+
+def test_a_run_whose_sources_are_gone_goes_on_and_says_so(
+    ledger: Ledger, settings: Settings, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.png").write_bytes((photos / "astronaut.png").read_bytes())
+    submit(recipe(tmp_path), run_id="r", settings=settings)
+    (tmp_path / "a.png").unlink()
+    ledger.redis.flushdb()
+    handle = submit(recipe(tmp_path), run_id="r", settings=settings)
+    assert handle.changes.unreadable.startswith("sources: nothing to read in")
+    assert handle.status().snapshot.state is RunState.RUNNING
 
 
 def test_another_recipe_under_the_same_run_id_is_refused(settings: Settings, photos: Path) -> None:

@@ -157,7 +157,7 @@ def test_a_copy_within_a_folder_is_a_note_and_refuses_nothing(folder):
 
 
 def test_a_base_that_the_hub_deleted_is_taken_under_the_name_of_its_copy_and_said(folder):
-    pins = {"revision": "0" * 40, "controlnet_revision": "0" * 40}  # so that nothing is looked up
+    pins = {"base_revision": "0" * 40, "controlnet_revision": "0" * 40}  # so that nothing is looked up
     found = rehearsed(generate={"base": "runwayml/stable-diffusion-v1-5", "controlnet": "a/b", **pins})
     assert found.notes == [
         "generate.base: runwayml/stable-diffusion-v1-5 was deleted from the Hub; "
