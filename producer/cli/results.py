@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -153,4 +154,29 @@ def _unfinished(exported: "Exported") -> str:
     return "the run was cancelled" if exported.cancelled else "the run is not over: export it again when it is"
 
 
-COMMANDS = (check, export)
+@click.command("open")
+@RUN
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Where it goes.  [default: RUN-page]")
+@click.option("--no-browser", is_flag=True, help="Only write the page.")
+@AS_JSON
+def open_page(run_id: str, out: Path | None, no_browser: bool, as_json: bool) -> None:
+    """Write RUN's contact sheet, of what it has made by now, and show it in a browser."""
+    import webbrowser
+
+    from posemill.contract.keys import checked_run_id
+    from posemill.storage.store import open_store
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json
+    from producer.exports.run_page import write_run_page
+
+    folder = out or Path(f"{checked_run_id(run_id)}-page")
+    picture, page = write_run_page(open_store(local_settings().store, many_reads=True), run_id, folder)
+    if as_json:
+        print_json({"run_id": run_id, "page": str(page), "picture": str(picture)})
+    else:
+        click.echo(f"Look at {page} or {picture}.")
+        if not no_browser:
+            webbrowser.open(page.resolve().as_uri())
+
+
+COMMANDS = (check, export, open_page)
