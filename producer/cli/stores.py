@@ -1,4 +1,4 @@
-"""Commands about what a store holds, and which Redis serves it: adopt-store, delete, prune."""
+"""Commands about what a store holds, and which Redis serves it: adopt-store, delete, prune, forget."""
 
 import click
 
@@ -82,4 +82,29 @@ def prune(older_than: str | None, keep_last: int, pattern: str, dry_run: bool, a
         )
 
 
-COMMANDS = (adopt_store, delete, prune)
+@click.command()
+@click.argument("source")
+@click.option("--dry-run", is_flag=True, help="Say what would be removed; remove nothing.")
+@AS_JSON
+def forget(source: str, dry_run: bool, as_json: bool) -> None:
+    """Remove a photograph, and all that was made of it, from every run.
+
+    SOURCE is a file with the same content, its SHA-256, or its name in a run's plan. Its runs must have ended.
+    """
+    from posemill.queue.opening import open_pair
+    from producer.cli.local_settings import local_settings
+    from producer.cli.printing import print_json
+    from producer.runs.forgetting import forget as forget_source
+
+    forgotten = forget_source(*open_pair(local_settings()), source, dry_run=dry_run)
+    if as_json:
+        print_json(forgotten)
+        return
+    verb = "would be removed" if dry_run else "removed"
+    click.echo(
+        f"{forgotten.identity}: {forgotten.objects} objects {verb}, {forgotten.items} images among them, from runs "
+        f"{', '.join(forgotten.runs)}. Exports are not touched: export again into an empty folder."
+    )
+
+
+COMMANDS = (adopt_store, delete, prune, forget)

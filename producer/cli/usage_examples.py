@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "delete": ("posemill delete chefs-1",),
     "prune": ("posemill prune --dry-run", "posemill prune --older-than 90d --keep-last 10"),
+    "forget": ("posemill forget photos/anna.jpg --dry-run",),
     "open": ("posemill open chefs-1", "posemill open chefs-1 --out look --no-browser"),
     "adopt-store": ("posemill adopt-store",),
 }

@@ -49,6 +49,7 @@ STAGE_NAMERS = {
     "producer/exports/samples/pictures.py": "an exported source is a row of the detect plan",
     "producer/cli/local.py": "options for the number of workers",
     "producer/runs/pruning.py": "what runs share are sources and control images, which the detect stage names",
+    "producer/runs/forgetting.py": "the plan: what is made of a photograph",
     "workers/stage_work.py": "the table of stages' makers",
     "workers/batches/plan_reader.py": "an item's sources",
     "workers/detecting/detect_work.py": "the stage itself",

@@ -34,7 +34,7 @@ from tests.small_pictures import picture
 COMMANDS = {
     "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
     "preview", "check", "export", "doctor", "health",
-    "adopt-store", "prune", "delete", "init", "schema", "logs", "open",
+    "adopt-store", "prune", "delete", "forget", "init", "schema", "logs", "open",
 }  # fmt: skip
 WITHOUT_JSON = {
     "demo",
