@@ -168,7 +168,7 @@ def _rehearse(recipe: str, *, overrides: tuple[str, ...], strict: bool, as_json:
     import msgspec
 
     from producer.cli.local_settings import local_settings
-    from producer.cli.printing import print_json, print_table
+    from producer.cli.printing import duration, print_json, print_table
     from producer.submitting.rehearsal import rehearse
 
     local_settings()
@@ -181,6 +181,11 @@ def _rehearse(recipe: str, *, overrides: tuple[str, ...], strict: bool, as_json:
         f"{found.sources} sources, {found.items} items, {' + '.join(map(str, found.batches.values()))} batches, "
         f"{found.messages} messages, {found.upload_bytes} bytes to upload; {found.refused_rows} rows refused"
     )
+    if found.device_time:
+        click.echo(
+            f"about {duration(found.device_time.of(found.items))} on one device, by the "
+            f"{found.device_time.seconds_an_image:.2g} s that an image took in run {found.device_time.run_id}"
+        )
     rows = [(item.id, _source_of(item, found), item.seed, item.prompt, item.negative_prompt)
             for item in found.first_items]  # fmt: skip
     print_table("", ["item", "source", "seed", "prompt", "negative prompt"], rows)

@@ -9,7 +9,7 @@ import msgspec
 
 from posemill.contract.keys import Stage
 from posemill.contract.records import Item, RefusedRow, Run, SkippedFiles, Source
-from posemill.errors import RowError
+from posemill.errors import PosemillError, RowError
 from posemill.settings import Settings, load_settings
 from posemill.storage.store import Store, open_store
 from producer.recipes.recipe import Recipe
@@ -18,6 +18,7 @@ from producer.recipes.resolving import open_recipe
 from producer.sources.intake import Intake
 from producer.sources.rows import Row
 from producer.sources.scanning import SkippedTally
+from producer.submitting.estimating import DeviceTime, device_time
 from producer.submitting.nothing_stored import NothingStored
 from producer.submitting.planning import Expander, Planner, plan_rows
 from producer.submitting.submission import asked_rows
@@ -41,6 +42,7 @@ class Rehearsal(msgspec.Struct, frozen=True, kw_only=True):
     first_refused: list[RefusedRow]
     first_repeated: list[str]  # places of rows
     skipped: tuple[SkippedFiles, ...] = ()
+    device_time: DeviceTime | None = None  # where storage has an earlier run that tells
 
     @property
     def messages(self) -> int:
@@ -59,10 +61,21 @@ def rehearse(
     opened, skipped = open_recipe(recipe, overrides), SkippedTally()
     checked = opened.recipe
     settings = settings or load_settings()
-    store = open_store(settings.store) if checked.sources.startswith("s3://") else None
+    has_store = bool(settings.store) or checked.sources.startswith("s3://")
+    store = open_store(settings.store) if has_store else None
     run = opened.as_run("dry-run")
     found = _counted(asked_rows(checked, opened.folder, store, settings, skipped), checked, run, strict=strict)
-    return msgspec.structs.replace(found, skipped=skipped.found())
+    return msgspec.structs.replace(
+        found, skipped=skipped.found(), device_time=_device_time(store if settings.store else None, run)
+    )
+
+
+def _device_time(store: Store | None, run: Run) -> DeviceTime | None:
+    """None also where storage cannot be asked: a dry run needs no service."""
+    try:
+        return device_time(store, run) if store else None
+    except PosemillError:
+        return None
 
 
 def _counted(rows: Iterator[Row], recipe: Recipe, run: Run, *, strict: bool) -> Rehearsal:

@@ -43,6 +43,7 @@ STAGE_NAMERS = {
     "posemill/contract/records.py": "a plan's sources and items",
     "posemill/contract/stages.py": "the table of stages",
     "producer/submitting/planning.py": "the plan",
+    "producer/submitting/estimating.py": "images are what a device computes",
     "producer/submitting/comparing.py": "the plan, beside what the recipe gives today",
     "producer/submitting/rehearsal.py": "the plan, written nowhere",
     "producer/exports/samples/reading.py": "samples are read from items' records and their sources'",
