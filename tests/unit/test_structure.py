@@ -393,3 +393,10 @@ def test_every_setting_in_the_documents_exists():
 def test_wrong_commands_in_a_document_are_found(text, unknown):
     (call,) = posemill_calls(text)
     assert unknown_words(call) == unknown
+
+
+def test_the_wheel_of_weights_names_every_folder_that_holds_some() -> None:
+    folder = ROOT / "workers/weights"
+    packaged = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["setuptools"]
+    held = {path.parent for path in folder.rglob("*") if path.suffix in {".json", ".safetensors", ".txt"}}
+    assert {".".join(path.relative_to(ROOT).parts) for path in held} == set(packaged["packages"]) - {"workers.weights"}
