@@ -35,6 +35,7 @@ def print_table(
     """Print rows below their headings; where the terminal is too narrow, `optional` columns go, the last one first."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH)
     cells = [[str(value) for value in row] for row in rows]
@@ -43,7 +44,7 @@ def print_table(
     for place in kept:
         table.add_column(columns[place])
     for row in cells:
-        table.add_row(*(row[place] for place in kept))
+        table.add_row(*(Text(row[place]) for place in kept))  # as it is: rich would take [brackets] for its markup
     console.print(table)
 
 
@@ -129,7 +130,7 @@ class ProgressBars:
 
         self._console = Console(stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
+            TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}", markup=False),
             console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
         self._bars = {stage: self._progress.add_task(stage, total=None, note="") for stage in Stage}
@@ -155,7 +156,7 @@ class ProgressBars:
         noted = f"{line} {status.snapshot.state}"
         if noted != self._last_line:
             self._last_line = noted
-            self._console.print(f"{line}  {_note(status)}", highlight=False)
+            self._console.print(f"{line}  {_note(status)}", highlight=False, markup=False)
 
 
 class PlanningBar:

@@ -83,7 +83,7 @@ def _heic() -> Iterator[Finding]:
         import pillow_heif
     except ImportError as error:
         advice = "only HEIC pictures need it, here and on the workers: pip install 'posemill[heic]'"
-        yield Finding(verdict="note", what="HEIC", found=f"not readable ({last_words(error).sentence})", advice=advice)
+        yield Finding(verdict="note", what="HEIC", found=f"not readable ({error})", advice=advice)
     else:
         yield Finding(verdict="ok", what="HEIC", found=f"read by pillow-heif {pillow_heif.__version__}")
 

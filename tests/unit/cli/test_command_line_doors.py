@@ -327,6 +327,7 @@ def test_doctor_says_whether_heic_is_read_and_how_it_would_be(monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     missing = next(finding for finding in examine(Settings) if finding.what == "HEIC")
     assert (missing.verdict, "posemill[heic]" in missing.advice) == ("note", True)
+    assert "report it" not in missing.found
 
 
 @property_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from producer.cli.printing import fitting_columns
+from producer.cli.printing import fitting_columns, print_table
 
 COLUMNS = ["run", "state", "age"]
 CELLS = [["a-long-name", "complete", "3 h"]]
@@ -19,3 +19,9 @@ def test_a_narrow_terminal_costs_optional_columns_the_last_one_first(width: int,
 
 def test_what_is_not_optional_stays_however_narrow():
     assert fitting_columns(COLUMNS, CELLS, (), width=5) == [0, 1, 2]
+
+
+def test_cells_are_printed_as_they_are_brackets_and_all(capsys: pytest.CaptureFixture[str]):
+    print_table("", ["prompt", "to do"], [("a [red] hat [/]", "pip install 'posemill[heic]'")])
+    assert "a [red] hat [/]" in (printed := capsys.readouterr().out)
+    assert "pip install 'posemill[heic]'" in printed
