@@ -130,7 +130,8 @@ class ProgressBars:
 
         self._console = Console(stderr=True)
         self._progress = Progress(
-            TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}", markup=False),
+            TextColumn("{task.description:9}"), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
         self._bars = {stage: self._progress.add_task(stage, total=None, note="") for stage in Stage}
