@@ -99,8 +99,8 @@ class Ledger:
         At once: a submitter killed in between would leave a run that nobody finds, or one that begins anew.
         `submission`: its digest, by which a later run under the same id is told from this one.
         """
-        values: dict[Any, Any] = {"state": state, "reason": reason, "refused_rows": plan.refused_rows}
-        values["submission"] = submission
+        values: dict[Any, Any] = {"state": state, "reason": reason, "submission": submission}
+        values |= {"refused_rows": plan.refused_rows, "repeated_items": plan.repeated_items}
         pipe = self.redis.pipeline()
         pipe.delete(names.pace_list(run_id))
         for stage, found in progress.items():
@@ -179,6 +179,7 @@ class Ledger:
             state=RunState(fields["state"]),
             reason=fields.get("reason", ""),
             refused_rows=int(fields.get("refused_rows", 0)),
+            repeated_items=int(fields.get("repeated_items", 0)),
             submission=fields.get("submission", ""),
             stages=stages,
         )

@@ -40,6 +40,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     state: RunState
     reason: str
     refused_rows: int
+    repeated_items: int = 0  # wanted again, and planned once
     stages: dict[Stage, StageCounts]
     submission: str = ""  # its digest: another run may have had the same id before
 

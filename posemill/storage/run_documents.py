@@ -24,9 +24,12 @@ def read_plan(store: Store, run_id: str) -> Plan:
     try:
         return read_document(store, RunKeys(run_id).sealed, Plan)
     except NotFound as error:
-        raise RunConflict(
-            f"run {run_id!r} was not submitted to the end; submit the same recipe again with --run-id {run_id}"
-        ) from error
+        raise RunConflict(unfinished_submission(run_id)) from error
+
+
+def unfinished_submission(run_id: str) -> str:
+    """What is said of a run whose plan is not sealed, wherever that is met."""
+    return f"run {run_id!r} was not submitted to the end; submit the same recipe again with --run-id {run_id}"
 
 
 def submission_digest(store: Store, run_id: str) -> str:

@@ -1,4 +1,4 @@
-"""Commands for beginners and editors: init, schema, logs."""
+"""Commands for beginners and editors: init, recipe, logs."""
 
 import json
 import re
@@ -58,12 +58,17 @@ def _models() -> tuple[str, str, str]:
     return "openpose-thin", "embedded", "small drawn figures, without a GPU or a download; on a GPU: sd15-openpose"
 
 
-@click.command()
+@click.group()
+def recipe() -> None:
+    """What editors want to know of recipes: `posemill recipe schema`."""
+
+
+@recipe.command()
 def schema() -> None:
     """Print the JSON Schema of recipes, for editors.
 
     \b
-    posemill schema > recipe.schema.json
+    posemill recipe schema > recipe.schema.json
     # yaml-language-server: $schema=recipe.schema.json      (first line of a recipe)
     """
     from producer.recipes.recipe import Recipe
@@ -116,4 +121,4 @@ def _follow(files: list[Path]) -> None:
         time.sleep(0.5)
 
 
-COMMANDS = (init, schema, logs)
+COMMANDS = (init, recipe, logs)

@@ -70,6 +70,9 @@ def print_runs(found: "list[RunOverview]") -> None:
         columns, shown = columns[:-1], [row[:-1] for row in shown]
     optional = [name for name in ("failed", "rejected", "age", "size", "sources") if name in columns]
     print_table("", columns, shown, optional=tuple(optional))
+    for one in found:
+        if one.advice:
+            click.echo(f"{one.run_id}: {one.advice}")
 
 
 def _age(one: "RunOverview") -> str:
@@ -84,6 +87,7 @@ def status_values(status: Status) -> dict[str, Any]:
         "state": snapshot.state,
         "reason": snapshot.reason,
         "refused_rows": snapshot.refused_rows,
+        "repeated_items": snapshot.repeated_items,
         "stages": {
             stage: {**msgspec.to_builtins(counts), "finished": counts.finished}
             for stage, counts in snapshot.stages.items()
@@ -107,6 +111,8 @@ def print_status(status: Status) -> None:
     print_table("", columns, rows, optional=("rejected", "failed", "working", "queued", "", "waiting"))
     if snapshot.refused_rows:
         click.echo(f"{snapshot.refused_rows} rows were refused; `posemill failures {snapshot.run_id}` says why")
+    if snapshot.repeated_items:
+        click.echo(f"{snapshot.repeated_items} items are wanted more than once and made once")
     if status.remaining_seconds is not None and status.remaining_seconds > 0:
         speed = f", {status.images_a_second:.3g} images a second" if status.images_a_second else ""
         click.echo(f"about {duration(status.remaining_seconds)} left{speed}")

@@ -2,7 +2,7 @@
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "init": ("posemill init", "posemill init chefs.yaml --sources s3://photos/inbox/"),
-    "schema": ("posemill schema > recipe.schema.json",),
+    "recipe": ("posemill recipe schema > recipe.schema.json",),
     "logs": ("posemill logs", "posemill logs generate-0 --follow"),
     "demo": ("posemill demo", "posemill demo examples/controls.yaml --out controls-output"),
     "up": ("posemill up", "posemill up --detect 4"),

@@ -44,6 +44,8 @@ def status(run_id: str | None, watch: bool, timeout_seconds: float | None, as_js
 @AS_JSON
 def runs(state: str, pattern: str, since: str | None, sizes: bool, as_json: bool) -> None:
     """List the runs in storage, the newest first: state, age, and images by outcome."""
+    import msgspec
+
     from posemill.queue.ledger import open_ledger
     from posemill.queue.store_identity import require_same_store
     from posemill.storage.store import open_store
@@ -59,7 +61,7 @@ def runs(state: str, pattern: str, since: str | None, sizes: bool, as_json: bool
     found = [one for one in list_runs(store, ledger, with_sizes=sizes)
              if is_wanted(one, state=state, pattern=pattern, since=age)]  # fmt: skip
     found.sort(key=lambda one: one.created_at.timestamp() if one.created_at else 0.0, reverse=True)
-    print_json(found) if as_json else print_runs(found)
+    print_json([{**msgspec.to_builtins(one), "advice": one.advice} for one in found]) if as_json else print_runs(found)
 
 
 @click.command()

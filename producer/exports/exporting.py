@@ -192,6 +192,7 @@ class Exporter:
             sources=sum(byte.bit_count() for byte in self._sources),
             skipped_files={files.reason: files.count for files in reader.plan.skipped},
             refused_rows=reader.plan.refused_rows,
+            repeated_items=reader.plan.repeated_items,
             samples={split: sum(shard.samples for shard in shards if shard.split == split) for split in SPLITS},
             refused=self._refused,
             near_duplicates=self.statistics.near_duplicates,

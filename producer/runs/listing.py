@@ -14,7 +14,7 @@ from posemill.contract.stages import LAST_STAGE
 from posemill.errors import BadInput, NotFound, PosemillError, RunConflict
 from posemill.queue.ledger import Ledger
 from posemill.queue.rebuild import read_stored
-from posemill.storage.run_documents import read_plan, read_run
+from posemill.storage.run_documents import read_plan, read_run, unfinished_submission
 from posemill.storage.store import Store
 from producer.runs.handle import run_ids
 
@@ -42,6 +42,13 @@ class RunOverview(msgspec.Struct, frozen=True, kw_only=True):
     rejected: int | None = None
     failed: int | None = None
     size_bytes: int | None = None  # of all below its prefix; asked for only where that is wanted
+
+    @property
+    def advice(self) -> str:
+        """What to do where it does not go on by itself; the same words as of the commands that refuse it."""
+        if self.state is Unlisted.UNFINISHED:
+            return unfinished_submission(self.run_id)
+        return f"`posemill resume {self.run_id}` goes on with it" if self.state is Unlisted.LOST else ""
 
 
 def list_runs(store: Store, ledger: Ledger, *, with_sizes: bool = False) -> Iterator[RunOverview]:

@@ -87,7 +87,7 @@ def wait_for_batches(handle: RunHandle, batches: int) -> None:
 
 def require_all_done(handle: RunHandle) -> None:
     """Every item is done and counted once, and every object is there, unchanged."""
-    status = handle.wait(timeout_seconds=60)
+    status = handle.wait(timeout_seconds=180)
     assert status.snapshot.state is RunState.COMPLETE
     for stage, counts in status.snapshot.stages.items():
         assert (counts.done, counts.batches_done) == (counts.rows, counts.batches), stage

@@ -7,7 +7,7 @@ import pytest
 
 from posemill.contract.keys import RunKeys, Stage, run_hash
 from posemill.contract.records import RunState
-from posemill.errors import BadInput, NotFound
+from posemill.errors import BadInput, NotFound, RunConflict
 from posemill.queue.ledger import Ledger
 from posemill.queue.rebuild import rebuild
 from posemill.settings import Settings
@@ -89,6 +89,20 @@ def test_a_run_that_goes_on_and_was_forgotten_is_to_be_resumed(store: Store, led
     ledger.redis.flushdb()
     with pytest.raises(NotFound, match="posemill resume r"):
         RunHandle("r", store=store, ledger=ledger).status()
+    (listed,) = list_runs(store, ledger)
+    assert "posemill resume r" in listed.advice
+
+
+def test_a_submission_that_was_cut_off_gets_the_same_advice_from_the_list_and_from_resume(
+    store: Store, ledger: Ledger
+) -> None:
+    made_whole(store, ledger, "r")
+    store.delete(RunKeys("r").sealed)
+    (listed,) = list_runs(store, ledger)
+    with pytest.raises(RunConflict) as refused:
+        RunHandle("r", store=store, ledger=ledger).resume()
+    assert listed.advice == str(refused.value)
+    assert "--run-id r" in listed.advice
 
 
 @pytest.mark.parametrize(

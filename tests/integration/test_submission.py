@@ -236,6 +236,7 @@ def test_what_is_wanted_twice_is_made_once_and_counted(settings: Settings, photo
     twice = submit(recipe(photos, matrix={"c": ["red", "red", "blue"]}), run_id="twice", settings=settings)
     assert (twice.plan.items, twice.plan.repeated_items) == (8, 4)
     assert twice.status().failed == 0
+    assert twice.status().snapshot.repeated_items == 4
 
 
 def test_a_ready_made_control_image_needs_no_detection(

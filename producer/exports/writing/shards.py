@@ -81,6 +81,7 @@ class ExportIndex(msgspec.Struct, frozen=True, kw_only=True):
     sources: int  # different ones
     skipped_files: dict[str, int] = {}  # passed over when the run was planned, by reason
     refused_rows: int = 0  # of the manifest
+    repeated_items: int = 0  # wanted more than once, and made once
     samples: dict[str, int]  # by split
     refused: int
     near_duplicates: int

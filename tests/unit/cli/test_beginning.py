@@ -78,7 +78,7 @@ def test_a_recipe_that_exists_is_not_written_over(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("recipe", sorted((ROOT / "producer" / "examples").glob("*.yaml")), ids=lambda path: path.name)
 def test_the_schema_takes_every_example_and_refuses_a_key_that_there_is_not(recipe: Path) -> None:
-    schema = json.loads(run("schema").output)
+    schema = json.loads(run("recipe", "schema").output)
     values = read_yaml(recipe.read_text(), where=str(recipe))
     jsonschema.validate(values, schema)
     for broken in ({**values, "promts": ["p"]}, {**values, "generate": {**values["generate"], "modle": "m"}}):

@@ -34,7 +34,7 @@ from tests.small_pictures import picture
 COMMANDS = {
     "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
     "preview", "check", "export", "doctor", "health",
-    "adopt-store", "prune", "delete", "forget", "init", "schema", "logs", "open",
+    "adopt-store", "prune", "delete", "forget", "init", "recipe", "logs", "open",
 }  # fmt: skip
 WITHOUT_JSON = {
     "demo",
@@ -42,7 +42,7 @@ WITHOUT_JSON = {
     "worker",
     "health",
     "init",
-    "schema",
+    "recipe",
     "logs",
 }  # they report nothing that a program would read
 RECIPE = (

@@ -57,14 +57,17 @@ def test_the_same_run_exports_to_the_same_bytes_and_is_proven(form: Form, tmp_pa
     assert faults(tmp_path / "a", SyntheticStore(ITEMS)) == {}
 
 
-def test_card_report_and_index_say_what_the_scan_passed_over_and_which_rows_were_refused(tmp_path: Path) -> None:
+def test_card_report_and_index_say_what_was_passed_over_refused_and_repeated(
+    tmp_path: Path,
+) -> None:
     class OfAFolder(SyntheticStore):
         def _planned(self, key: str) -> bytes:
             content = super()._planned(key)
             if key != RunKeys(RUN_ID).sealed:
                 return content
             skipped = (SkippedFiles(reason="other_name", count=1234, first="a.txt"),)
-            return encode(msgspec.structs.replace(decode(content, Plan), skipped=skipped, refused_rows=567))
+            plan = decode(content, Plan)
+            return encode(msgspec.structs.replace(plan, skipped=skipped, refused_rows=567, repeated_items=89))
 
     found = export(OfAFolder(ITEMS), tmp_path)
     assert found.skipped_files == {"other_name": 1234}
@@ -72,6 +75,8 @@ def test_card_report_and_index_say_what_the_scan_passed_over_and_which_rows_were
     page = render_report(found, synthetic_run(), Statistics(), None)
     assert ("| files skipped: other_name | 1,234 |" in card, "| rows refused | 567 |" in card) == (True, True)
     assert ("files skipped: other name" in page, "1,234" in page, "567" in page) == (True, True, True)
+    assert "| items wanted more than once, made once | 89 |" in card
+    assert 'wanted more than once, made once</td><td></td><td class="number">89<' in page
 
 
 @pytest.mark.parametrize("form", [Form.WEBDATASET, Form.IMAGEFOLDER])
