@@ -17,13 +17,14 @@ from benchmarks.figure import Figure, alternate, median_ratio, seconds_of
 from benchmarks.submitting import Submitted, submitted_apart, write_manifest
 from posemill.contract.keys import Priority, Stage, queue_list, queue_name, task_name
 from posemill.contract.records import Outcome, RunState
+from posemill.contract.rounds import Layout
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.ledger import Ledger, open_ledger
 from posemill.queue.progress import StageProgress
 from posemill.queue.window import queue_length
 from posemill.settings import Settings
-from posemill.storage.run_documents import read_plan, submission_digest
+from posemill.storage.run_documents import read_plan, read_run, submission_digest
 from posemill.storage.store import open_store
 from producer.local.services import EmbeddedServices
 
@@ -137,6 +138,7 @@ def _fill_generate_window(ledger: Ledger, run_id: str) -> None:
     plan = read_plan(store, run_id)
     batches = plan.batches[Stage.DETECT]
     detected = StageProgress(
+        layout=Layout(slicing=read_run(store, run_id).slicing[Stage.DETECT], first_rows=plan.rows[Stage.DETECT]),
         done=b"\xff" * -(-batches // 8),
         batches_done=batches,
         counts=dict.fromkeys(Outcome, 0) | {Outcome.DONE: plan.rows[Stage.DETECT]},

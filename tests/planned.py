@@ -18,6 +18,7 @@ from posemill.contract.records import (
     encode,
     encode_shard,
 )
+from posemill.contract.rounds import Layout
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import StageProgress
@@ -56,8 +57,24 @@ def plan_run(store: Store, ledger: Ledger, run_id: str, *, sources: int = 4) -> 
 
 def open_in_ledger(ledger: Ledger, run_id: str, plan: Plan, submission: str = "") -> None:
     """As a run of which nothing is done yet."""
-    nothing = StageProgress(done=b"", batches_done=0, counts=dict.fromkeys(Outcome, 0))
-    ledger.restore(run_id, plan, dict.fromkeys(Stage, nothing), RunState.RUNNING, submission=submission)
+    ledger.restore(
+        run_id, plan, {stage: progress(plan, stage) for stage in plan.rows}, RunState.RUNNING, submission=submission
+    )
+
+
+def progress(
+    plan: Plan, stage: Stage, *, done: bytes = b"", batches_done: int = 0, counts: dict[Outcome, int] | None = None
+) -> StageProgress:
+    """Of a stage that is as far as that; nothing is done where nothing is said."""
+    layout = Layout(slicing=sliced(plan, stage), first_rows=plan.rows[stage])
+    known = dict.fromkeys(Outcome, 0) | (counts or {})
+    return StageProgress(layout=layout, done=done, batches_done=batches_done, counts=known)
+
+
+def sliced(plan: Plan, stage: Stage) -> Slicing:
+    """A slicing that gives a plan's batches."""
+    size = -(-plan.rows[stage] // max(1, plan.batches[stage]))
+    return Slicing(batch_size=size, shard_size=1000 * size)
 
 
 def write_records(store: Store, run_id: str, stage: Stage, batches: Iterable[int]) -> None:

@@ -13,6 +13,7 @@ class Stage(StrEnum):
 
     DETECT = "detect"
     GENERATE = "generate"
+    VERIFY = "verify"  # of runs whose recipe asks for it
 
 
 def queue_name(stage: Stage) -> str:
@@ -58,6 +59,7 @@ class RunKeys:
         self.state = f"{self.root}state.json"
         self.images = f"{self.root}images/"
         self.refused_rows = f"{self.root}plan/refused/"
+        self.rounds = f"{self.root}plan/rounds/"
 
     def shards(self, stage: Stage) -> str:
         """Below it stand the slices of a stage's plan."""
@@ -70,6 +72,10 @@ class RunKeys:
     def refused(self, shard: int) -> str:
         """A slice of the manifest rows that could not be used."""
         return f"{self.refused_rows}{shard:06d}.jsonl"
+
+    def round_step(self, step: int) -> str:
+        """What one more judged shard, or a retry, added to the plan."""
+        return f"{self.rounds}{step:06d}.json"
 
     def records(self, stage: Stage) -> str:
         """Below it stand the records of a stage's batches."""

@@ -29,6 +29,7 @@ class Outcome(StrEnum):
     DONE = "done"
     REJECTED = "rejected"  # nothing went wrong, but there is no picture to make; `reason` says why
     FAILED = "failed"  # something went wrong; `reason` and `message` say what
+    AGAIN = "again"  # of a judged image: it was not right, and another one is made instead
 
 
 SHARD_ROWS = 1000  # about; a shard holds whole batches
@@ -72,6 +73,20 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     max_people: int | None = None
 
 
+class CheckSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One check of every image, with its settings."""
+
+    check: str  # a name of the table of checks
+    settings: dict[str, Any] = {}
+
+
+class VerifySpec(msgspec.Struct, frozen=True, kw_only=True):
+    """How images are judged. Not part of an item's identity: the image is the same, whoever looks at it."""
+
+    checks: tuple[CheckSpec, ...]
+    tries: int = 3  # images made for an item at most
+
+
 class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One recipe, resolved and frozen."""
 
@@ -89,6 +104,12 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     priority: Literal["low", "normal", "high"] = "normal"  # among the runs on one queue
     image_format: Literal["png", "webp"] = "png"  # both lossless
     kinds: tuple[str, ...] = ("openpose",)  # what each control is
+    verify: VerifySpec | None = None  # None: images are not judged
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Those that this run has, in their order."""
+        return tuple(stage for stage in Stage if stage in self.slicing)
 
     @property
     def limit_pixels(self) -> int:
@@ -145,6 +166,13 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     source_number: int | None = None  # its source in the detect plan
     control_image: Source | None = None  # a ready-made control image instead of a source
     columns: dict[str, str] = {}  # values of the matrix and of the manifest columns that the prompt names
+    wanted: str = ""  # of a later try: the id of the first
+    try_number: int = 1
+
+    @property
+    def wanted_id(self) -> str:
+        """The image that the user asked for, whichever try this is."""
+        return self.wanted or self.id
 
 
 class ShardHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -253,6 +281,42 @@ class ItemResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, 
         return [self.image] if self.image else []
 
 
+class JudgedResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="judged"):
+    """What became of an image in the verify stage; of an item without one, its outcome as the stage before had it."""
+
+    id: str
+    outcome: Outcome
+    reason: str = ""  # the first check that did not pass says it, e.g. pose_mismatch
+    message: str = ""
+    wanted: str = ""  # of a later try: the id of the first
+    try_number: int = 1
+    prompt: str = ""
+    seed: int = 0
+    source_number: int | None = None
+    source_name: str = ""
+    figures: dict[str, dict[str, float]] = {}  # by check
+    found: dict[str, Any] | None = None  # the pose that was found again, as OpenPose JSON
+    seconds: float = 0.0
+
+    @property
+    def row(self) -> int | str:
+        """Which of the plan's rows it is about."""
+        return self.id
+
+    @property
+    def wanted_id(self) -> str:
+        """The image that the user asked for, whichever try this is."""
+        return self.wanted or self.id
+
+    @property
+    def objects(self) -> list[StoredObject]:
+        """It names none: the image is the generate stage's."""
+        return []
+
+
+Result = SourceResult | ItemResult | JudgedResult
+
+
 class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a batch. Written last, on the condition that there is none: the first writer wins."""
 
@@ -263,7 +327,7 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     worker: str
     finished_at: str
     made_with: dict[str, Any]  # specification, device, dtype, library versions
-    results: Sequence[SourceResult | ItemResult] = ()  # one for each of the batch's rows, in the plan's order
+    results: Sequence[Result] = ()  # one for each of the batch's rows, in the plan's order
 
     @property
     def sources(self) -> list[SourceResult]:
@@ -274,6 +338,11 @@ class BatchRecord(msgspec.Struct, frozen=True, kw_only=True):
     def items(self) -> list[ItemResult]:
         """Its results of the generate stage."""
         return [result for result in self.results if isinstance(result, ItemResult)]
+
+    @property
+    def judged(self) -> list[JudgedResult]:
+        """Its results of the verify stage."""
+        return [result for result in self.results if isinstance(result, JudgedResult)]
 
     @property
     def counts(self) -> dict[Outcome, int]:

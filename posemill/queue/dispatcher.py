@@ -16,15 +16,18 @@ from celery import Celery
 from posemill.contract import keys as names
 from posemill.contract.keys import Priority, RunKeys, Stage
 from posemill.contract.records import Run, RunState, ShardHeader
+from posemill.contract.stages import LAST_STAGE, STAGES
 from posemill.errors import PosemillError, TransientError, in_words
 from posemill.queue.celery_app import SEND_ERRORS, send_batches
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import Snapshot
 from posemill.queue.rebuild import rebuild
+from posemill.queue.rounds import Rounds
 from posemill.queue.run_states import finish_retry, pause_for_fault
 from posemill.queue.window import Window, take
 from posemill.settings import Settings
-from posemill.storage.run_documents import read_run, read_shard
+from posemill.storage.rounds import is_closed
+from posemill.storage.run_documents import read_plan, read_run, read_shard
 from posemill.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -62,6 +65,8 @@ class PlanReader:
 
     def needs(self, run_id: str, stage: Stage, batch: int) -> list[int]:
         """Batches of the stage before that this one must wait for. Raises NotFound and UnreadableRecord."""
+        if STAGES[stage].planned_by is not stage:
+            return [batch]
         slicing = self.run(run_id).slicing[stage]
         shard, position = divmod(batch, slicing.batches_a_shard)
         if (run_id, stage, shard) not in self._headers:
@@ -84,6 +89,7 @@ class Dispatcher:
         self._settings = settings
         self._store = store
         self._plan = PlanReader(store)
+        self._rounds = Rounds(store, ledger)
         self._id = uuid4().hex
         self._paced = 0.0
 
@@ -117,7 +123,7 @@ class Dispatcher:
                 self._ledger.forget(run_id)
                 return
             if pace_due:
-                self._ledger.note_pace(run_id, {stage: snapshot.stages[stage].finished for stage in Stage})
+                self._ledger.note_pace(run_id, {stage: one.finished for stage, one in snapshot.stages.items()})
             if snapshot.state is RunState.RUNNING:
                 self._advance(run_id, snapshot)
             elif snapshot.state is RunState.RETRYING and self._ledger.state_age_seconds(run_id) > ABANDONED_SECONDS:
@@ -135,25 +141,30 @@ class Dispatcher:
 
     def _advance(self, run_id: str, snapshot: Snapshot) -> None:
         """Take back what was lost, then send up to the window; close the run when all is done."""
+        self._plan.follow(run_id, snapshot.submission)
+        if LAST_STAGE in snapshot.stages and self._rounds.advance(self._plan.run(run_id), snapshot):
+            return  # there is more to do than the snapshot says
         if all(counts.batches_done >= counts.batches for counts in snapshot.stages.values()):
             self._close(run_id, snapshot)
             return
-        self._plan.follow(run_id, snapshot.submission)
         run = self._plan.run(run_id)
-        for stage in Stage:
+        for stage in snapshot.stages:
             queue = run.queues[stage]
             window = Window(self._ledger, run_id, stage, queue, self._settings.window)
             lost = window.take_back(self._settings.resend_seconds)
             if lost:
                 log.warning("%d %s batches were lost and go out again", lost, stage, extra={"run_id": run_id})
-            for priority, batches in self._choose(
-                window, snapshot.stages[stage].batches, Priority[run.priority.upper()]
-            ):
+            for priority, batches in self._choose(window, snapshot.stages[stage].end, Priority[run.priority.upper()]):
                 window.mark_sent(batches)
                 send_batches(self._app, stage, queue, run_id, batches, priority=priority)
 
     def _close(self, run_id: str, snapshot: Snapshot) -> None:
         """Complete is what storage says: where a record is missing, the ledger is made again."""
+        if LAST_STAGE in snapshot.stages and not is_closed(
+            self._store, self._plan.run(run_id), read_plan(self._store, run_id)
+        ):
+            self._rounds.forget(run_id)
+            return
         for stage, counts in snapshot.stages.items():
             written = sum(1 for _ in self._store.list(RunKeys(run_id).records(stage)))
             if written < counts.batches:
@@ -164,7 +175,7 @@ class Dispatcher:
         if self._ledger.complete(run_id):
             log.info("The run is complete", extra={"run_id": run_id})
 
-    def _choose(self, window: Window, batches: int, own: Priority) -> list[tuple[Priority, list[int]]]:
+    def _choose(self, window: Window, end: int, own: Priority) -> list[tuple[Priority, list[int]]]:
         """Batches that may start now: due retries before all others, then passed-over ones, then new ones."""
         room = window.room()
         if room <= 0:
@@ -173,13 +184,13 @@ class Dispatcher:
         room -= len(again)
         passed_over = window.passed_over()
         chosen = take(passed_over, room, self._ready(window, passed_over).__contains__)[0]
-        fresh, end = window.fresh(batches)
+        fresh, looked = window.fresh(end)
         room -= len(chosen)
         ready = self._ready(window, fresh if room > 0 else [])
         started, passed = take(fresh, room, ready.__contains__, limit_passed=window.limit - len(passed_over))
         seen = started + passed
         if seen or not fresh:
-            window.advance(passed, max(seen) + 1 if seen else end)
+            window.advance(passed, max(seen) + 1 if seen else looked)
         return [(priority, found) for priority, found in ((Priority.AGAIN, again), (own, chosen + started)) if found]
 
     def _ready(self, window: Window, batches: list[int]) -> set[int]:

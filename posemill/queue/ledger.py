@@ -6,7 +6,7 @@ Everything here can be lost: rebuild.py makes it again from storage. What must b
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from importlib import resources
 from typing import Any, cast
@@ -17,6 +17,7 @@ import redis
 from posemill.contract import keys as names
 from posemill.contract.keys import Stage, StageKeys
 from posemill.contract.records import Outcome, Plan, RunState
+from posemill.contract.rounds import Layout
 from posemill.errors import ServiceError
 from posemill.queue.progress import Snapshot, StageProgress, stage_counts
 
@@ -79,7 +80,18 @@ class Ledger:
         folder = resources.files("posemill.queue") / "lua"
         self._scripts = {
             name: client.register_script((folder / f"{name}.lua").read_text())
-            for name in ("claim", "renew", "commit", "release", "death", "row_death", "complete", "pause", "expire")
+            for name in (
+                "claim",
+                "renew",
+                "commit",
+                "release",
+                "death",
+                "row_death",
+                "complete",
+                "pause",
+                "expire",
+                "grow",
+            )
         }
 
     # runs ---------------------------------------------------------------------------------------------------------
@@ -107,7 +119,7 @@ class Ledger:
             pipe.delete(*StageKeys(run_id, stage).all())
             if found.done:
                 pipe.set(StageKeys(run_id, stage).done, found.done)
-            values |= {f"{stage}.rows": plan.rows[stage], f"{stage}.batches": plan.batches[stage]}
+            values |= {f"{stage}.{name}": number for name, number in _sizes(found.layout).items()}
             values |= {f"{stage}.batches_done": found.batches_done, f"{stage}.cursor": 0}
             values |= {f"{stage}.{outcome}": found.counts[outcome] for outcome in Outcome}
         pipe.hset(names.run_hash(run_id), mapping=values | {"changed": self._now()})
@@ -159,6 +171,22 @@ class Ledger:
         """Pause a run for a fault; False when it has ended or is being retried."""
         return bool(self._scripts["pause"](keys=[names.run_hash(run_id)], args=[reason]))
 
+    def grow(self, run_id: str, layouts: Mapping[Stage, Layout], *, submission: str) -> bool:
+        """Count the shards that were added to a run's plan; nothing where the ledger knows as many, or another run."""
+        grown = False
+        for stage, layout in layouts.items():
+            sizes = _sizes(layout)
+            known = int(cast(str | None, self.redis.hget(names.run_hash(run_id), f"{stage}.end")) or 0)
+            if layout.end <= known:
+                continue
+            unused = [bound for one in layout.unused() if one.stop > known for bound in (one.start, one.stop)]
+            answer = self._scripts["grow"](
+                keys=[names.run_hash(run_id), StageKeys(run_id, stage).done],
+                args=[submission, stage, sizes["rows"], sizes["batches"], sizes["end"], *unused],
+            )
+            grown = grown or bool(answer)
+        return grown
+
     def snapshot(self, run_id: str) -> Snapshot | None:
         """The run as it stands; None where the ledger does not know it."""
         pipe = self.redis.pipeline()
@@ -173,6 +201,7 @@ class Ledger:
         stages = {
             stage: stage_counts(stage, fields, *sizes[3 * position : 3 * position + 3])
             for position, stage in enumerate(Stage)
+            if f"{stage}.rows" in fields
         }
         return Snapshot(
             run_id=run_id,
@@ -215,7 +244,7 @@ class Ledger:
                 names.run_hash(run_id), keys.done, keys.leases, keys.holders, keys.sent, keys.waiting, keys.blocked,
                 keys.history,
             ],
-            args=[stage, batch, counts[Outcome.DONE], counts[Outcome.REJECTED], counts[Outcome.FAILED]],
+            args=[stage, batch, *(word for pair in counts.items() for word in pair)],
         )  # fmt: skip
         return answer
 
@@ -249,6 +278,13 @@ class Ledger:
             args=[limit, queue_length, resend_seconds],
         )
         return int(cast(int, back))
+
+    def are_done(self, run_id: str, stage: Stage, batches: Iterable[int]) -> bool:
+        """Whether every one of the batches is counted."""
+        pipe = self.redis.pipeline(transaction=False)
+        for batch in batches:
+            pipe.getbit(StageKeys(run_id, stage).done, batch)
+        return all(pipe.execute())
 
     def is_worked_on(self, run_id: str) -> bool:
         """Whether a worker holds a batch of the run; a dead one does until its lease runs out."""
@@ -340,6 +376,10 @@ class Ledger:
         """Redis's clock: a worker's own may be wrong."""
         seconds, microseconds = self.redis.time()
         return float(seconds + microseconds / 1e6)
+
+
+def _sizes(layout: Layout) -> dict[str, int]:
+    return {"rows": layout.rows, "batches": layout.batches, "end": layout.end}
 
 
 def _keys_of(run_id: str) -> list[str]:

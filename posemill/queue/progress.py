@@ -4,11 +4,13 @@ import msgspec
 
 from posemill.contract.keys import Stage
 from posemill.contract.records import Outcome, RunState
+from posemill.contract.rounds import Layout
 
 
 class StageProgress(msgspec.Struct, frozen=True, kw_only=True):
     """A stage's progress as storage proves it."""
 
+    layout: Layout  # of its plan
     done: bytes  # bitmap by batch number, most significant bit first, as Redis keeps it
     batches_done: int
     counts: dict[Outcome, int]
@@ -19,10 +21,12 @@ class StageCounts(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: int  # sources or items planned
     batches: int
+    end: int  # one more than the last batch's number
     batches_done: int
     done: int
     rejected: int
     failed: int
+    again: int  # judged, and to be made again
     leased: int  # batches being worked on
     sent: int  # batches on the broker
     waiting: int  # batches that wait for a retry
@@ -30,7 +34,7 @@ class StageCounts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def finished(self) -> int:
         """Rows with an outcome, whichever."""
-        return self.done + self.rejected + self.failed
+        return self.done + self.rejected + self.failed + self.again
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +48,16 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     stages: dict[Stage, StageCounts]
     submission: str = ""  # its digest: another run may have had the same id before
 
+    @property
+    def last(self) -> StageCounts:
+        """The stage that what the user gets comes out of."""
+        return self.stages[self.last_stage]
+
+    @property
+    def last_stage(self) -> Stage:
+        """Its name."""
+        return max(self.stages, key=list(Stage).index)
+
 
 def stage_counts(stage: Stage, fields: dict[str, str], leased: int, sent: int, waiting: int) -> StageCounts:
     """A stage's counts from the fields of the run's hash and the sizes of the stage's sets."""
@@ -54,10 +68,12 @@ def stage_counts(stage: Stage, fields: dict[str, str], leased: int, sent: int, w
     return StageCounts(
         rows=number("rows"),
         batches=number("batches"),
+        end=number("end") or number("batches"),
         batches_done=number("batches_done"),
         done=number("done"),
         rejected=number("rejected"),
         failed=number("failed"),
+        again=number("again"),
         leased=leased,
         sent=sent,
         waiting=waiting,

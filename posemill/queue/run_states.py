@@ -4,9 +4,10 @@ import logging
 
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import BatchRecord, Outcome, RunState, StateChange, encode
+from posemill.contract.stages import telling
 from posemill.errors import PosemillError
 from posemill.queue.ledger import Ledger
-from posemill.queue.rebuild import flagged_records, read_progress, rebuild
+from posemill.queue.rebuild import read_flagged, rebuild
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage.store import Store
 
@@ -44,13 +45,14 @@ def retry(store: Store, ledger: Ledger, run_id: str) -> int:
 
 def finish_retry(store: Store, ledger: Ledger, run_id: str) -> int:
     """Set aside every record with failed rows, then go on with the run. Safe to repeat, and beside another one."""
-    run, plan, failed = read_run(store, run_id), read_plan(store, run_id), 0
-    for stage in Stage:
-        progress = read_progress(store, run, plan, stage)
-        for record in flagged_records(store, run_id, stage, progress.done):
+    run, failed = read_run(store, run_id), 0
+    for stage in reversed(
+        run.stages
+    ):  # a judge's record before what it judged: a death in between leaves no old verdict
+        for record in read_flagged(store, run, stage):
             if record.counts[Outcome.FAILED]:
                 _set_aside(store, record)
-        failed += _failed_and_set_aside(store, run_id, stage)
+        failed += _failed_and_set_aside(store, run_id, stage) if stage in telling(run.stages) else 0
     if read_state(store, run_id).state is RunState.RETRYING:
         write_state(store, run_id, RunState.RUNNING)
     rebuild(store, ledger, run_id)
@@ -58,12 +60,9 @@ def finish_retry(store: Store, ledger: Ledger, run_id: str) -> int:
 
 
 def _has_failed(store: Store, run_id: str) -> bool:
-    run, plan = read_run(store, run_id), read_plan(store, run_id)
-    return any(
-        record.counts[Outcome.FAILED]
-        for stage in Stage
-        for record in flagged_records(store, run_id, stage, read_progress(store, run, plan, stage).done)
-    )
+    run = read_run(store, run_id)
+    read_plan(store, run_id)
+    return any(record.counts[Outcome.FAILED] for stage in run.stages for record in read_flagged(store, run, stage))
 
 
 def _set_aside(store: Store, record: BatchRecord) -> None:

@@ -54,10 +54,10 @@ class Window:
         found = self._redis.zrange(self._keys.blocked, 0, self.limit - 1)
         return [int(batch) for batch in cast(list[str], found)]
 
-    def fresh(self, batches: int) -> tuple[list[int], int]:
-        """The next batches never sent and not done, and where the look ended."""
+    def fresh(self, limit: int) -> tuple[list[int], int]:
+        """The next batches below `limit` never sent and not done, and where the look ended."""
         cursor = int(cast(str, self._redis.hget(names.run_hash(self.run_id), f"{self.stage}.cursor")) or 0)
-        end = min(batches, cursor + self.limit)
+        end = min(limit, cursor + self.limit)
         pipe = self._redis.pipeline(transaction=False)
         for batch in range(cursor, end):
             pipe.getbit(self._keys.done, batch)

@@ -5,8 +5,9 @@ from typing import TypeVar
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, checked_run_id
 from posemill.contract.records import BatchRecord, Plan, Run, RunState, ShardHeader, StateChange, decode, decode_header
+from posemill.contract.rounds import RoundStep
 from posemill.errors import NotFound, RunConflict, UnreadableRecord
-from posemill.storage.store import Store
+from posemill.storage.store import Store, get_many
 
 T = TypeVar("T")
 
@@ -59,6 +60,20 @@ def read_record(store: Store, run_id: str, stage: Stage, batch: int) -> BatchRec
         return read_document(store, RunKeys(run_id).record(stage, batch), BatchRecord)
     except NotFound:
         return None
+
+
+def read_rounds(store: Store, run: Run) -> list[RoundStep]:
+    """What was added to a run's plan so far, in order. Raises UnreadableRecord."""
+    if run.verify is None:
+        return []
+    keys = [info.key for info in store.list(RunKeys(run.id).rounds)]
+    steps = []
+    for key, content in zip(keys, get_many(store, keys), strict=True):
+        try:
+            steps.append(decode(content, RoundStep))
+        except UnreadableRecord as error:
+            raise unreadable(store, key, error) from error
+    return steps
 
 
 def read_shard(store: Store, run_id: str, stage: Stage, shard: int) -> tuple[ShardHeader, bytes]:

@@ -69,12 +69,11 @@ def code_of(status: "Status") -> ExitCode:
 
 def code_of_submission(status: "Status") -> ExitCode:
     """Of one that nobody waits for: it is well begun, unless the run is over already or has nothing to make."""
-    from posemill.contract.stages import LAST_STAGE
 
     code = code_of(status)
     if code is not ExitCode.NOT_OVER:
         return code
-    return ExitCode.DONE if status.snapshot.stages[LAST_STAGE].rows else ExitCode.FAILED
+    return ExitCode.DONE if status.snapshot.last.rows else ExitCode.FAILED
 
 
 def code_of_export(exported: "Exported", *, partial: bool) -> ExitCode:

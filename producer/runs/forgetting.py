@@ -7,7 +7,18 @@ import msgspec
 
 from posemill.contract.identity import sha256
 from posemill.contract.keys import SOURCES, RunKeys, Stage, batch_of
-from posemill.contract.records import BatchRecord, Item, ItemResult, Outcome, Source, SourceResult, decode_rows, encode
+from posemill.contract.records import (
+    BatchRecord,
+    Item,
+    ItemResult,
+    JudgedResult,
+    Outcome,
+    Result,
+    Source,
+    SourceResult,
+    decode_rows,
+    encode,
+)
 from posemill.contract.records import decode_header as header_of
 from posemill.errors import BadInput, NotFound, RunConflict, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
@@ -153,17 +164,19 @@ def _forget_in(store: Store, run_id: str, places: _Found, forgotten: Forgotten, 
                     store.put(info.key, encode(msgspec.structs.replace(record, results=results)))
 
 
-def _is_of(result: SourceResult | ItemResult, places: _Found) -> bool:
-    if isinstance(result, ItemResult) and result.id in places.item_ids:
+def _is_of(result: Result, places: _Found) -> bool:
+    if not isinstance(result, SourceResult) and result.id in places.item_ids:
         return True
     return result.source_number in places.source_numbers
 
 
-def _rejected(result: SourceResult | ItemResult) -> SourceResult | ItemResult:
+def _rejected(result: Result) -> Result:
     if isinstance(result, SourceResult):
         return SourceResult(
             source_number=result.source_number, name=result.name, outcome=Outcome.REJECTED, reason=FORGOTTEN
         )
+    if isinstance(result, JudgedResult):
+        return msgspec.structs.replace(result, outcome=Outcome.REJECTED, reason=FORGOTTEN, message="", found=None)
     return msgspec.structs.replace(
         result, outcome=Outcome.REJECTED, reason=FORGOTTEN, message="", control_keys=[], image=None, perceptual_hash=""
     )

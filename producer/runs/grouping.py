@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from posemill.contract.records import ItemResult, RefusedRow, SourceResult
+from posemill.contract.records import RefusedRow, Result, SourceResult
 
 
 class FailureGroup(msgspec.Struct, kw_only=True):
@@ -17,7 +17,7 @@ class FailureGroup(msgspec.Struct, kw_only=True):
     shown: list[str] = []  # the first of them, a line each
 
 
-def by_reason(failures: Iterable[RefusedRow | SourceResult | ItemResult], *, most: int) -> list[FailureGroup]:
+def by_reason(failures: Iterable[RefusedRow | Result], *, most: int) -> list[FailureGroup]:
     """The groups, the largest first; each shows its first `most` failures, all where that is 0."""
     groups: dict[tuple[str, str, str], FailureGroup] = {}
     for failure in failures:
@@ -29,14 +29,14 @@ def by_reason(failures: Iterable[RefusedRow | SourceResult | ItemResult], *, mos
     return sorted(groups.values(), key=lambda group: -group.count)
 
 
-def _group_of(failure: RefusedRow | SourceResult | ItemResult) -> tuple[str, str, str]:
+def _group_of(failure: RefusedRow | Result) -> tuple[str, str, str]:
     if isinstance(failure, RefusedRow):
         return "rows", "refused", "they cannot be used"
     rows = "sources" if isinstance(failure, SourceResult) else "items"
     return rows, str(failure.outcome), failure.reason
 
 
-def _line_of(failure: RefusedRow | SourceResult | ItemResult) -> str:
+def _line_of(failure: RefusedRow | Result) -> str:
     if isinstance(failure, RefusedRow):
         return failure.message  # which begins with its place
     if isinstance(failure, SourceResult):

@@ -10,21 +10,20 @@ import redis
 from posemill.contract.keys import RunKeys, Stage, checked_run_id
 from posemill.contract.records import (
     BatchRecord,
-    ItemResult,
     Outcome,
     Plan,
     RefusedRow,
+    Result,
     Run,
     RunState,
-    SourceResult,
     decode_lines,
 )
-from posemill.contract.stages import LAST_STAGE
+from posemill.contract.stages import telling
 from posemill.errors import NotFound, NotOver, RunPaused, TransientError, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
 from posemill.queue.opening import open_pair
 from posemill.queue.progress import Snapshot
-from posemill.queue.rebuild import flagged_records, know_as_stored, read_progress, rebuild, recall
+from posemill.queue.rebuild import know_as_stored, read_flagged, rebuild, recall
 from posemill.queue.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings
 from posemill.storage.run_documents import read_plan, read_run, read_state
@@ -48,7 +47,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failed(self) -> int:
         """Rows of the last stage that failed and rows that were refused."""
-        return self.snapshot.stages[LAST_STAGE].failed + self.snapshot.refused_rows
+        return self.snapshot.last.failed + self.snapshot.refused_rows
 
 
 class RunHandle:
@@ -90,7 +89,7 @@ class RunHandle:
         return Status(
             snapshot=snapshot,
             remaining_seconds=remaining_seconds(snapshot, pace),
-            images_a_second=rate(pace, LAST_STAGE),
+            images_a_second=rate(pace, snapshot.last_stage),
         )
 
     def wait(self, *, timeout_seconds: float | None = None, report: Callable[[Status], None] | None = None) -> Status:
@@ -167,16 +166,15 @@ class RunHandle:
 
     def flagged(self, stage: Stage) -> Iterator[BatchRecord]:
         """Records that hold rejected or failed rows."""
-        progress = read_progress(self.store, self.run, self.plan, stage)
-        yield from flagged_records(self.store, self.id, stage, progress.done)
+        yield from read_flagged(self.store, self.run, stage)
 
-    def failures(self) -> Iterator[RefusedRow | SourceResult | ItemResult]:
+    def failures(self) -> Iterator[RefusedRow | Result]:
         """All that was refused, rejected or failed: rows, then each stage's."""
         for info in self.store.list(RunKeys(self.id).refused_rows):
             yield from decode_lines(self.store.get(info.key), RefusedRow)
-        for stage in Stage:
+        for stage in telling(self.run.stages):
             for record in self.flagged(stage):
-                yield from (result for result in record.results if result.outcome is not Outcome.DONE)
+                yield from (result for result in record.results if result.outcome in (Outcome.REJECTED, Outcome.FAILED))
 
     def _change(self, state: RunState) -> None:
         for key, explain in ((RunKeys(self.id).run, read_run), (RunKeys(self.id).sealed, read_plan)):

@@ -10,7 +10,6 @@ import msgspec
 
 from posemill.contract.keys import RunKeys
 from posemill.contract.records import Outcome, RunState
-from posemill.contract.stages import LAST_STAGE
 from posemill.errors import BadInput, NotFound, PosemillError, RunConflict
 from posemill.queue.ledger import Ledger
 from posemill.queue.rebuild import read_stored
@@ -101,7 +100,7 @@ def _from_ledger(ledger: Ledger, known: RunOverview) -> RunOverview | None:
     snapshot = ledger.snapshot(known.run_id)
     if snapshot is None:
         return None
-    counts = snapshot.stages[LAST_STAGE]
+    counts = snapshot.last
     return msgspec.structs.replace(
         known, state=snapshot.state, done=counts.done, rejected=counts.rejected, failed=counts.failed
     )
@@ -109,7 +108,7 @@ def _from_ledger(ledger: Ledger, known: RunOverview) -> RunOverview | None:
 
 def _from_storage(store: Store, known: RunOverview) -> RunOverview:
     stored = read_stored(store, known.run_id)
-    counts = stored.progress[LAST_STAGE].counts
+    counts = list(stored.progress.values())[-1].counts
     return msgspec.structs.replace(
         known,
         state=stored.end or Unlisted.LOST,

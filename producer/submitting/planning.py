@@ -8,6 +8,8 @@ from posemill.catalogue.models import MODELS
 from posemill.contract.identity import derived_seed, item_digest, picture_digest
 from posemill.contract.keys import Stage
 from posemill.contract.records import Item, Plan, RefusedRow, Run, ShardHeader, Source
+from posemill.contract.rounds import needed_batches
+from posemill.contract.stages import STAGES
 from posemill.errors import RowError
 from producer.recipes.prompts import combinations, fillings, parse_template
 from producer.recipes.recipe import Recipe
@@ -126,7 +128,7 @@ class Planner:
         self._slicing = run.slicing
         self._sources: list[Source] = []  # not cut into a shard yet
         self._items: list[Item] = []
-        self._cut = dict.fromkeys(Stage, 0)  # rows already cut
+        self._cut = dict.fromkeys((Stage.DETECT, Stage.GENERATE), 0)  # rows already cut
         self._known_sources = Recent(SOURCES_REMEMBERED)
         self._known_items = Recent(ITEMS_REMEMBERED, numbers=True)
         self.refused = 0
@@ -196,13 +198,14 @@ class Planner:
             yield self._shard(Stage.DETECT, sources, [])
         while len(self._items) >= generate.shard_size or (last and self._items):
             items, self._items = self._items[: generate.shard_size], self._items[generate.shard_size :]
-            yield self._shard(Stage.GENERATE, items, _needs(items, generate.batch_size, detect.batch_size))
+            yield self._shard(Stage.GENERATE, items, needed_batches(items, generate.batch_size, detect.batch_size))
 
     def plan(self) -> Plan:
         """The totals; meaningful once the last shard is cut."""
+        rows = {stage: self._cut[STAGES[stage].planned_by] for stage in self._slicing}
         return Plan(
-            rows=dict(self._cut),
-            batches={stage: self._slicing[stage].batches(rows) for stage, rows in self._cut.items()},
+            rows=rows,
+            batches={stage: self._slicing[stage].batches(number) for stage, number in rows.items()},
             refused_rows=self.refused,
             repeated_rows=self.repeated_rows,
             repeated_items=self.repeated_items,
@@ -236,12 +239,3 @@ def plan_rows(
 def _short(item: Item) -> int:
     """Half of the item's id: enough to tell those remembered apart."""
     return int(item.id[:16], 16)
-
-
-def _needs(items: list[Item], batch_size: int, detect_batch_size: int) -> list[list[int]]:
-    """For each batch of items, the detect batches that hold their sources."""
-    batches = [items[start : start + batch_size] for start in range(0, len(items), batch_size)]
-    return [
-        sorted({item.source_number // detect_batch_size for item in batch if item.source_number is not None})
-        for batch in batches
-    ]

@@ -6,10 +6,9 @@ from posemill.contract.keys import RUNS, Stage
 from posemill.contract.records import Outcome, Plan, RunState
 from posemill.errors import ServiceError
 from posemill.queue.ledger import History, Ledger, OnDevice, Verdict
-from posemill.queue.progress import StageProgress
 from posemill.queue.redis_safety import require_safe_redis
 from tests.conftest import wait_until
-from tests.planned import by_stage, open_in_ledger
+from tests.planned import by_stage, open_in_ledger, progress
 
 PLAN = Plan(rows=by_stage(4, 20), batches=by_stage(2, 5), refused_rows=1)
 ALL_DONE = {Outcome.DONE: 4, Outcome.REJECTED: 0, Outcome.FAILED: 0}
@@ -169,7 +168,8 @@ def test_a_cancelled_run_takes_leases_away_and_leaves_the_dispatcher(opened: Led
 
 
 def test_restoring_sets_progress_to_what_storage_says(opened: Ledger) -> None:
-    found = StageProgress(done=bytes([0b10100000]), counts={**ALL_DONE, Outcome.FAILED: 2}, batches_done=2)
+    counted = {**ALL_DONE, Outcome.FAILED: 2}
+    found = progress(PLAN, STAGE, done=bytes([0b10100000]), counts=counted, batches_done=2)
     opened.restore(RUN, PLAN, {STAGE: found}, RunState.RUNNING, submission="s")
     counts = opened.snapshot(RUN).stages[STAGE]
     assert (counts.done, counts.failed, counts.batches_done) == (4, 2, 2)

@@ -10,7 +10,17 @@ from producer.runs.pace import LEAST_SECONDS, WINDOW_SECONDS, Sample, rate, rema
 
 def counts(done: int, rows: int) -> StageCounts:
     return StageCounts(
-        rows=rows, batches=rows, batches_done=done, done=done, rejected=0, failed=0, leased=0, sent=0, waiting=0
+        rows=rows,
+        batches=rows,
+        end=0,
+        again=0,
+        batches_done=done,
+        done=done,
+        rejected=0,
+        failed=0,
+        leased=0,
+        sent=0,
+        waiting=0,
     )
 
 
