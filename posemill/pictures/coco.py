@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from posemill.pictures.coco_order import between
 from posemill.pictures.poses import BODY_KEYPOINTS, COCO_KEYPOINTS, Keypoint, Person, Pose, PoseFormatError
 
 PERSON = "person"  # the category whose keypoints have COCO's order where the file names none
@@ -146,7 +147,7 @@ def _person(annotation: dict[str, Any], place: str, skeletons: "_Skeletons", wid
     for name, x, y, visibility in zip(names, numbers[::3], numbers[1::3], numbers[2::3], strict=True):
         if name and visibility > 0:
             found[name] = (x, y, min(visibility, 1.0))
-    found.setdefault("neck", _between(found.get("left_shoulder"), found.get("right_shoulder")))
+    found.setdefault("neck", between(found.get("left_shoulder"), found.get("right_shoulder")))
     points = (found.get(name) for name in BODY_KEYPOINTS)
     person = Person(body=tuple(point and (point[0] / width, point[1] / height, point[2]) for point in points))
     return person if person.is_seen else None
@@ -172,12 +173,6 @@ def _numbers(keypoints: object, place: str) -> list[float]:
     if None in numbers:
         raise PoseFormatError(f"{place}.keypoints holds {flat[numbers.index(None)]!r:.40}, which is no number")
     return [number for number in numbers if number is not None]
-
-
-def _between(left: Keypoint | None, right: Keypoint | None) -> Keypoint | None:
-    if left is None or right is None:
-        return None
-    return ((left[0] + right[0]) / 2, (left[1] + right[1]) / 2, min(left[2], right[2]))
 
 
 class _Skeletons:

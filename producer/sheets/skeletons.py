@@ -6,14 +6,12 @@ from markupsafe import Markup
 from PIL import Image, ImageDraw
 
 from posemill.pictures.poses import Keypoints, Pose
+from posemill.pictures.skeleton import BODY_COLOURS, BODY_LIMBS, as_hexadecimal
 
 Place = tuple[float, float]
 Limb = tuple[Place, Place, str]  # from, to, colour
 
-LIMBS = ((1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
-         (1, 0), (0, 14), (14, 16), (0, 15), (15, 17))  # fmt: skip  # between OpenPose's keypoints
-COLOURS = ("#ff0000", "#ff5500", "#ffaa00", "#ffff00", "#aaff00", "#55ff00", "#00ff00", "#00ff55", "#00ffaa", "#00ffff",
-           "#00aaff", "#0055ff", "#0000ff", "#5500ff", "#aa00ff", "#ff00ff", "#ff00aa")  # fmt: skip  # OpenPose's own
+COLOURS = as_hexadecimal(BODY_COLOURS[: len(BODY_LIMBS)])  # of limbs; brighter than on a control image
 OUTLINE = "#000000"
 VIEW = 1000  # units of a view box's longer side
 LINE = 0.008  # of a drawn picture's longer side, as wide are its lines
@@ -22,7 +20,7 @@ LINE = 0.008  # of a drawn picture's longer side, as wide are its lines
 def limbs(points: Sequence[Place | None]) -> list[Limb]:
     """The lines between those of a body's 18 keypoints that were found."""
     found = []
-    for (start, end), colour in zip(LIMBS, COLOURS, strict=True):
+    for (start, end), colour in zip(BODY_LIMBS, COLOURS, strict=True):
         a, b = points[start], points[end]
         if a and b:
             found.append((a, b, colour))

@@ -234,7 +234,8 @@ def test_a_source_that_is_no_picture_takes_no_neighbour_along():
 
 def test_a_revision_is_asked_of_the_hub_for_the_file_that_the_card_names(monkeypatch, midas, hed):
     """Once for two detectors with one network, and of the table's repository where the recipe names none."""
-    from workers.detecting.annotators import calling, weights
+    from workers.detecting import weights
+    from workers.detecting.annotators import calling
 
     asked = []
 

@@ -7,8 +7,8 @@ from typing import Any
 from PIL import Image
 
 from posemill.contract.specs import DetectSpec
-from workers.detecting.annotators.weights import load_weights, required_weights
 from workers.detecting.detectors import EachPicture
+from workers.detecting.weights import load_weights, required_weights
 
 
 def called_with(

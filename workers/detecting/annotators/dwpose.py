@@ -14,8 +14,8 @@ from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
 from posemill.pictures.poses import Keypoint, Keypoints, Person, Pose
 from workers.detecting.annotators.posing import PoseDetector
-from workers.detecting.annotators.weights import CANNOT_LOAD, weights_file
 from workers.detecting.detectors import Detector
+from workers.detecting.weights import CANNOT_LOAD, weights_file
 
 DETECTOR, ESTIMATOR = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"  # as the repositories of DWPose name them
 PERSON = 0  # among COCO's 80 classes

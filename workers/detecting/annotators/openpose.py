@@ -22,11 +22,11 @@ from posemill.contract.specs import DetectSpec
 from posemill.errors import RecipeError, RunFault
 from posemill.pictures.poses import Keypoints, Person, Pose
 from workers.detecting.annotators.posing import PoseDetector
-from workers.detecting.annotators.weights import CANNOT_LOAD, required_weights
 from workers.detecting.detectors import Detector
 from workers.detecting.openpose.body_network import BatchedBody, Reading, quick_dtype, total_score
 from workers.detecting.openpose.mapped_weights import map_weights
 from workers.detecting.openpose.thin import load_thin
+from workers.detecting.weights import CANNOT_LOAD, required_weights
 
 _BODY, _HAND, _FACE = "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"
 _MODEL_CARD_FACE_REPOSITORY = "lllyasviel/Annotators"

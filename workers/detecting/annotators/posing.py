@@ -1,25 +1,19 @@
-"""Poses to control images: whoever found the people, controlnet_aux's renderer draws them."""
+"""Poses to control images: whoever found the people, they are drawn in the same way."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 import cv2
 import msgspec
-import numpy as np
-from controlnet_aux.open_pose import PoseResult, draw_poses
-from controlnet_aux.open_pose.body import BodyResult
-from controlnet_aux.open_pose.body import Keypoint as LibraryKeypoint
-from controlnet_aux.util import HWC3
 from PIL import Image
 
 from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput
 from posemill.pictures.decoding import is_black
-from posemill.pictures.poses import Keypoint, Keypoints, Person, Pose
+from posemill.pictures.poses import Pose
 from workers.detecting.detectors import Detection, each_alone
+from workers.detecting.pose_drawing import draw_people
 from workers.images.content import Content
-
-_ABSENT = LibraryKeypoint(x=-1.0, y=-1.0)  # the renderer skips hand and face keypoints left of the canvas
 
 
 class Finder(Protocol):
@@ -64,39 +58,31 @@ def if_visible(pose: Pose, control: Image.Image) -> Pose:
 
 def draw_as(pose: Pose, spec: DetectSpec) -> Image.Image:
     """The control image that a spec asks for."""
-    return draw(pose, resolution=spec.image_resolution, include_hand=spec.include_hand, include_face=spec.include_face)
+    return draw(
+        pose,
+        resolution=spec.image_resolution,
+        include_hand=spec.include_hand,
+        include_face=spec.include_face,
+        exact=spec.exact,
+    )
 
 
-def draw(pose: Pose, *, resolution: int, include_hand: bool = False, include_face: bool = False) -> Image.Image:
-    """The control image: drawn by the library on the pose's canvas, then scaled as its `__call__` scales."""
-    results = [_result(person) for person in pose.people]
-    canvas = draw_poses(results, pose.height, pose.width, draw_hand=include_hand, draw_face=include_face)
+def draw(
+    pose: Pose, *, resolution: int, include_hand: bool = False, include_face: bool = False, exact: bool = False
+) -> Image.Image:
+    """The control image: drawn on the pose's canvas, then scaled as controlnet_aux's `__call__` scales.
+
+    `exact` draws with the library's own code, to the same pixels.
+    """
+    drawing = draw_people
+    if exact:
+        from workers.detecting.annotators.library_drawing import draw_people_exactly as drawing
+    canvas = drawing(pose, include_hand=include_hand, include_face=include_face)
     size = control_size(pose.width, pose.height, resolution)
-    return Image.fromarray(cv2.resize(HWC3(canvas), size, interpolation=cv2.INTER_LINEAR))
+    return Image.fromarray(cv2.resize(canvas, size, interpolation=cv2.INTER_LINEAR))
 
 
 def control_size(width: int, height: int, resolution: int) -> tuple[int, int]:
     """Width and height by controlnet_aux's `resize_image`: short side near `resolution`, multiples of 64."""
     scale = resolution / min(width, height)
     return round(width * scale / 64) * 64, round(height * scale / 64) * 64
-
-
-def _result(person: Person) -> PoseResult:
-    body = [None if point is None else LibraryKeypoint(*point) for point in person.body]
-    return PoseResult(
-        BodyResult(keypoints=body, total_score=0.0, total_parts=sum(point is not None for point in body)),
-        _library_points(person.hand_left),
-        _library_points(person.hand_right),
-        _library_points(person.face),
-    )
-
-
-def _library_points(keypoints: Keypoints | None) -> list[LibraryKeypoint] | None:
-    return None if keypoints is None else [_library_point(keypoint) for keypoint in keypoints]
-
-
-def _library_point(keypoint: Keypoint | None) -> LibraryKeypoint:
-    if keypoint is None:
-        return _ABSENT
-    # In the library these are float32; as float64 some pixels would round down to their neighbour.
-    return LibraryKeypoint(x=np.float32(keypoint[0]), y=np.float32(keypoint[1]))

@@ -13,8 +13,8 @@ from transformers import AutoImageProcessor, UperNetForSemanticSegmentation
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
 from workers.detecting.annotators.posing import control_size
-from workers.detecting.annotators.weights import CANNOT_LOAD, required_weights
 from workers.detecting.detectors import Detector, EachPicture
+from workers.detecting.weights import CANNOT_LOAD, required_weights
 
 PALETTE: NDArray[np.uint8] = np.array(ade_palette(), dtype=np.uint8)  # [class, RGB]
 
