@@ -3,6 +3,7 @@
 from typing import Any
 
 from posemill.contract.keys import Stage
+from posemill.contract.records import CheckSpec
 from posemill.contract.specs import DetectSpec
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
@@ -43,4 +44,21 @@ def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Led
     return GenerateWork(store, slices, settings, load_pipeline=loader.load, fitting=fitting, free_bytes=free_bytes)
 
 
-MAKERS = {Stage.DETECT: _detect_work, Stage.GENERATE: _generate_work}
+def _judge_work(store: Store, slices: Slices, settings: Settings, _: Ledger) -> BatchWork[Any]:
+    from workers.detecting.detectors import Detector, load_detector
+    from workers.judging.judge_work import JudgeWork
+    from workers.judging.judging import Check, load_check
+    from workers.models.placement import choose_device
+
+    device, folders = choose_device(settings.device), ModelFolders.of(settings.model_folders)
+
+    def load(spec: DetectSpec) -> Detector:
+        return load_detector(spec, device=device, folders=folders)
+
+    def checked(spec: CheckSpec) -> Check:
+        return load_check(spec, load)
+
+    return JudgeWork(store, slices, load_check=checked)
+
+
+MAKERS = {Stage.DETECT: _detect_work, Stage.GENERATE: _generate_work, Stage.VERIFY: _judge_work}

@@ -1,4 +1,4 @@
-"""One worker process: consumes one queue, keeps its leases, and stands for election as dispatcher."""
+"""One worker process: consumes its stage's queue, keeps its leases, and stands for election as dispatcher."""
 
 import logging
 import os
@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from posemill.contract.keys import Stage, queue_name
+from posemill.contract.stages import STAGES
 from posemill.errors import ServiceError
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
@@ -20,6 +21,7 @@ from workers.batches.heartbeat import Heartbeat
 from workers.batches.leases import LeaseKeeper
 from workers.batches.plan_reader import Slices
 from workers.batches.row_process import RowProcess
+from workers.batches.team import Team
 from workers.batches.watchdog import Watchdog
 from workers.stage_work import make_stage_work
 from workers.tasks import declare_task, when_ending
@@ -28,41 +30,50 @@ log = logging.getLogger(__name__)
 
 
 def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: MakeWork = make_stage_work) -> None:
-    """Work until SIGTERM; `make_work` replaces the stage's own part.
+    """Work until SIGTERM, also on the stages whose batches are taken beside this one's; `make_work` replaces the
+    stages' own parts.
 
     Raises ServiceError when Redis or storage is not usable at the start, or when Celery gives up.
     """
-    queue = queue or queue_name(stage)
+    queues = {beside: queue_name(beside) for beside, row in STAGES.items() if row.beside is stage}
+    queues[stage] = queue or queue_name(stage)
     store, ledger = open_services(settings)
     app = make_app(settings.redis_url.get_secret_value())
-    keeper, slices = LeaseKeeper(ledger, settings.lease_seconds), Slices(store)
-    worker = StageWorker(
-        make_work(stage, store, slices, settings, ledger),
-        worker=worker_id(),
-        store=store,
-        ledger=ledger,
-        slices=slices,
-        keeper=keeper,
-        settings=settings,
-        row_process=RowProcess(make_work, stage, settings),
-    )
-    declare_task(app, stage, worker)
+    keeper, slices, device = LeaseKeeper(ledger, settings.lease_seconds), Slices(store), threading.Lock()
+
+    def make_worker(own: Stage) -> StageWorker:
+        return StageWorker(
+            make_work(own, store, slices, settings, ledger),
+            worker=worker_id(),
+            store=store,
+            ledger=ledger,
+            slices=slices,
+            keeper=keeper,
+            settings=settings,
+            row_process=RowProcess(make_work, own, settings),
+            device=device,
+        )
+
+    workers = {own: make_worker(own) for own in queues}
+    for own, worker in workers.items():
+        declare_task(app, own, worker)
+    team = Team(list(workers.values()))
     watchdog = Watchdog(
         settings,
         held=lambda: len(keeper.held),
-        stepped=lambda: worker.stepped,
-        queued=lambda: queue_length(ledger.redis, queue),
+        stepped=lambda: team.stepped,
+        queued=lambda: sum(queue_length(ledger.redis, name) for name in queues.values()),
     )
     loops = {
         "leases": keeper.run_until,
         "dispatcher": Dispatcher(store, ledger, app, settings).run_until,
         "watchdog": watchdog.run_until,
-        "heartbeat": Heartbeat(ledger, stage=stage, queue=queue, worker=worker, keeper=keeper).run_until,
+        "heartbeat": Heartbeat(ledger, stage=stage, queue=queues[stage], worker=team, keeper=keeper).run_until,
     }
     with _background_threads(loops):
         log.info("A %s worker is ready", stage)
-        run = partial(app.worker_main, _celery_arguments(stage, queue, settings))
-        _run_until_asked(run, worker, settings.drain_seconds)
+        run = partial(app.worker_main, _celery_arguments(stage, list(queues.values()), settings))
+        _run_until_asked(run, team, settings.drain_seconds)
 
 
 @contextmanager
@@ -80,7 +91,7 @@ def _background_threads(loops: Mapping[str, Callable[[threading.Event], None]]) 
             thread.join(timeout=5)
 
 
-def _run_until_asked(run: Callable[[], None], worker: StageWorker, drain_seconds: float) -> None:
+def _run_until_asked(run: Callable[[], None], worker: Team, drain_seconds: float) -> None:
     """Celery's own loop, `run`. A first SIGTERM means to finish what is begun, a second one at once."""
     asked = threading.Event()
 
@@ -95,7 +106,7 @@ def _run_until_asked(run: Callable[[], None], worker: StageWorker, drain_seconds
         raise ServiceError("the worker stopped consuming by itself; the log above says why")
 
 
-def begin_to_drain(worker: StageWorker, drain_seconds: float) -> None:
+def begin_to_drain(worker: Team, drain_seconds: float) -> None:
     """Let what is on the device finish; after drain_seconds hand back what is left and end."""
     log.info("Ending: what is not done in %.0f s is handed back", drain_seconds)
     worker.drain()
@@ -111,13 +122,13 @@ def begin_to_drain(worker: StageWorker, drain_seconds: float) -> None:
     timer.start()
 
 
-def _celery_arguments(stage: Stage, queue: str, settings: Settings) -> list[str]:
+def _celery_arguments(stage: Stage, queues: list[str], settings: Settings) -> list[str]:
     return [
         "--quiet",  # no banner, which nobody can print on a full disk
         "worker",
         "--pool=threads",
         f"--concurrency={settings.worker_threads}",
-        f"--queues={queue}",
+        f"--queues={','.join(queues)}",
         f"--hostname={stage}-{worker_id().replace(':', '-')}@%h",
         "--loglevel=WARNING",
         "--without-gossip",

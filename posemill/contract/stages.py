@@ -1,6 +1,6 @@
 """What tells the stages apart, in one table; whoever is not of a stage's own room loops over it and counts none."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 
 import msgspec
 
@@ -30,8 +30,9 @@ STAGES = {
 LAST_STAGE = tuple(STAGES)[-1]  # that a run can have: what comes out of one is what comes out of its own last one
 
 
-def telling(stages: Collection[Stage]) -> tuple[Stage, ...]:
+def telling(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     """Those whose records say what became of rows in the end; what another stage judges is said by that one."""
+    stages = tuple(stages)
     judged = {STAGES[stage].planned_by for stage in stages if STAGES[stage].planned_by is not stage}
     return tuple(stage for stage in stages if stage not in judged)
 

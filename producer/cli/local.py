@@ -9,7 +9,7 @@ import click
 
 from producer.cli.running import AS_JSON
 
-STAGES = click.argument("stage", type=click.Choice(["detect", "generate"]))
+STAGES = click.argument("stage", type=click.Choice(["detect", "generate", "verify"]))
 
 
 @click.command()

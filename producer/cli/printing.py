@@ -140,7 +140,7 @@ class ProgressBars:
             TextColumn("{task.fields[note]}", markup=False),
             console=self._console, disable=not self._console.is_terminal,
         )  # fmt: skip
-        self._bars = {stage: self._progress.add_task(stage, total=None, note="") for stage in Stage}
+        self._bars: dict[Stage, Any] = {}  # the stages that the run has
         self._last_line = ""
 
     def __enter__(self) -> "ProgressBars":
@@ -153,6 +153,8 @@ class ProgressBars:
     def show(self, status: Status) -> None:
         """Draw a run's progress, a bar for each stage."""
         for stage, counts in status.snapshot.stages.items():
+            if stage not in self._bars:
+                self._bars[stage] = self._progress.add_task(stage, total=None, note="")
             self._progress.update(self._bars[stage], total=counts.rows, completed=counts.finished, note=_note(status))
         if not self._console.is_terminal:
             self._show_line(status)

@@ -10,6 +10,8 @@ from producer.cli.endings import TIMEOUT, require_waiting, wait_for
 from producer.cli.running import AS_JSON, RUN
 
 if TYPE_CHECKING:
+    from posemill.contract.keys import Stage
+    from posemill.queue.progress import Snapshot
     from posemill.settings import Settings
 
 
@@ -99,12 +101,17 @@ def _show_all(settings: "Settings", *, as_json: bool) -> None:
     if as_json:
         print_json({"runs": snapshots, "workers": workers})
         return
-    rows = [(s.run_id, s.state, *(f"{s.stages[stage].finished}/{s.stages[stage].rows}" for stage in Stage))
+    rows = [(s.run_id, s.state, *(_finished(s, stage) for stage in Stage))
             for s in snapshots]  # fmt: skip
-    print_table("Open runs", ["run", "state", "detect", "generate"], rows)
+    print_table("Open runs", ["run", "state", *Stage], rows)
     beats = [(worker, beat["stage"], beat["batches"], f"{time.time() - beat['seen']:.0f} s ago",
               ", ".join(beat.get("resident", [])) or "-") for worker, beat in workers.items()]  # fmt: skip
     print_table("\nWorkers", ["worker", "stage", "batches", "seen", "in memory"], beats)
+
+
+def _finished(snapshot: "Snapshot", stage: "Stage") -> str:
+    counts = snapshot.stages.get(stage)
+    return f"{counts.finished}/{counts.rows}" if counts else "-"
 
 
 COMMANDS = (status, runs, failures)

@@ -17,6 +17,7 @@ from producer.recipes.control_recipe import (
     require_steps,
     takes_text_alone,
 )
+from producer.recipes.verify_recipe import CheckRecipe, VerifyRecipe
 from producer.recipes.yaml_values import LIMIT_BYTES, read_yaml
 from producer.sources.plain_values import LIMIT_DEPTH, plain_values, printable
 
@@ -105,6 +106,7 @@ class Recipe(Part):
     controls: list[ControlRecipe] = Field(
         default=[], max_length=8
     )  # several control images at once, or one with its own ControlNet
+    verify: VerifyRecipe | None = None  # nothing: images are not judged
 
     @model_validator(mode="after")
     def _controls_stand_alone(self) -> Self:
@@ -145,6 +147,7 @@ class Recipe(Part):
 
 SECTIONS: dict[str, type[Part]] = {
     "": Recipe, "detect": DetectRecipe, "generate": GenerateRecipe, "controls": ControlRecipe, "loras": LoraRecipe,
+    "verify": VerifyRecipe, "checks": CheckRecipe,
 }  # fmt: skip
 WORDS = frozenset(("prompts", "matrix"))  # below these everything is a text
 TEXTS = frozenset(

@@ -9,13 +9,15 @@ from typing import Any
 import msgspec
 
 from posemill import __version__
+from posemill.catalogue.checks import settings_of
 from posemill.catalogue.detectors import DETECTORS, DetectorRow
 from posemill.catalogue.models import EMBEDDED, MODELS, MOVED, SD15_CONTROLNETS, NamedModel, SchedulerName
 from posemill.catalogue.pairing import local_base, local_controlnet, mismatch
 from posemill.contract.identity import digest
 from posemill.contract.keys import Stage, queue_name
-from posemill.contract.records import Rules, Run, slicing_for
+from posemill.contract.records import CheckSpec, Rules, Run, VerifySpec, slicing_for
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
+from posemill.contract.stages import STAGES
 from posemill.errors import RecipeError
 from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_supported
 from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe, parse_recipe, read_recipe, recipe_folder
@@ -59,6 +61,7 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | 
     detects, kinds = _detect_specs(recipe)
     generate = generate_spec(recipe)
     require_pairing(generate)
+    stages = [stage for stage in Stage if getattr(recipe, stage)]  # sections of the recipe, named as stages
     return Run(
         id=run_id,
         name=recipe.name,
@@ -69,11 +72,12 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | 
         kinds=kinds,
         rules=_rules(recipe, kinds),
         generate=generate,
-        slicing={stage: slicing_for(getattr(recipe, stage).batch_size) for stage in Stage},  # sections, named as stages
-        queues={stage: getattr(recipe, stage).queue or queue_name(stage) for stage in Stage},
+        slicing={stage: slicing_for(getattr(recipe, STAGES[stage].planned_by).batch_size) for stage in stages},
+        queues={stage: getattr(recipe, stage).queue or queue_name(stage) for stage in stages},
         posemill_version=__version__,
         priority=recipe.priority,
         image_format=recipe.generate.image_format,
+        verify=_verify_spec(recipe, kinds),
     )
 
 
@@ -108,6 +112,16 @@ def _rules(recipe: Recipe, kinds: tuple[str, ...]) -> Rules:
     if "openpose" not in kinds and recipe.detect.model_fields_set & {"min_people", "max_people"}:
         raise RecipeError(f"detect: min_people and max_people need a pose; {', '.join(kinds)} finds no people")
     return Rules(min_people=recipe.detect.min_people, max_people=recipe.detect.max_people)
+
+
+def _verify_spec(recipe: Recipe, kinds: tuple[str, ...]) -> VerifySpec | None:
+    """How images are judged. Raises RecipeError where people are to be compared that no control knows."""
+    if recipe.verify is None:
+        return None
+    if recipe.verify.needs_pose and "openpose" not in kinds:
+        raise RecipeError(f"verify: poses cannot be compared; {', '.join(kinds)} finds no people")
+    checks = (CheckSpec(check=one.check, settings=settings_of(one.check, one.given)) for one in recipe.verify.checks)
+    return VerifySpec(checks=tuple(checks), tries=recipe.verify.tries)
 
 
 def _detect_specs(recipe: Recipe) -> tuple[tuple[DetectSpec, ...], tuple[str, ...]]:

@@ -10,8 +10,10 @@ import msgspec
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import BatchRecord, Outcome, Plan, Run, SourceResult, StoredObject, decode_rows
-from posemill.contract.stages import STAGES, planned_rows
+from posemill.contract.stages import STAGES, planned_rows, telling
 from posemill.errors import NotFound, UnreadableRecord
+from posemill.queue.rebuild import read_layouts
+from posemill.storage.rounds import is_closed
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_shard
 from posemill.storage.store import Store
 
@@ -52,7 +54,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failures(self) -> int:
         """Sources and items that failed."""
-        return sum(counts[Outcome.FAILED] for counts in self.counts.values())
+        return sum(self.counts[stage][Outcome.FAILED] for stage in telling(self.counts))
 
     @property
     def verdict(self) -> str:
@@ -71,7 +73,8 @@ def check(store: Store, run_id: str, *, deep: bool = False) -> Proof:
     """
     run, plan = read_run(store, run_id), read_plan(store, run_id)
     checker = _Checker(store, run, plan, deep=deep)
-    faults = [fault for stage in Stage for fault in checker.stage_faults(stage)]
+    faults = [fault for stage in run.stages for fault in checker.stage_faults(stage)]
+    faults += checker.open_rounds()
     faults += checker.stray_images()
     return Proof(
         run_id=run_id,
@@ -94,9 +97,10 @@ class _Checker:
         self._store = store
         self._run = run
         self._plan = plan
+        self._layouts = read_layouts(store, run, plan)
         self._keys = RunKeys(run.id)
         self._deep = deep
-        self.counts = {stage: dict.fromkeys(Outcome, 0) for stage in Stage}
+        self.counts = {stage: dict.fromkeys(Outcome, 0) for stage in run.stages}
         self.objects = 0
         self.failed: list[FailedRow] = []
         self._images: set[str] = set()  # keys that records name
@@ -104,23 +108,30 @@ class _Checker:
     def stage_faults(self, stage: Stage) -> Iterator[Fault]:
         """Batch by batch: the record, its rows, their objects."""
         written = {batch_of(info.key) for info in self._store.list(self._keys.records(stage))}
-        yield from (self._stray_record(stage, batch) for batch in sorted(written) if batch >= self._plan.batches[stage])
-        slicing = self._run.slicing[stage]
+        layout, planned_by = self._layouts[stage], STAGES[stage].planned_by
+        planned = set(layout.numbers())
+        yield from (self._stray_record(stage, batch) for batch in sorted(written - planned))
         with ThreadPoolExecutor(THREADS) as pool:
-            for first in range(0, self._plan.batches[stage], slicing.batches_a_shard):
-                number = first // slicing.batches_a_shard
+            for number in range(layout.shards):
                 try:
-                    _, shard = read_shard(self._store, self._run.id, stage, number)
+                    _, shard = read_shard(self._store, self._run.id, planned_by, number)
                 except (UnreadableRecord, NotFound) as error:
-                    key = self._keys.shard(stage, number)
+                    key = self._keys.shard(planned_by, number)
                     yield Fault(kind="unreadable_record", key=key, message=str(error))
                     continue
-                batches = range(first, min(first + slicing.batches_a_shard, self._plan.batches[stage]))
-                checks = pool.map(lambda batch: self._checked(stage, batch, shard, batch in written), batches)  # noqa: B023
+                checks = pool.map(
+                    lambda batch: self._checked(stage, batch, shard, batch in written),  # noqa: B023
+                    layout.batches_of(number),
+                )
                 for checked in checks:
                     yield from checked.faults
                     if checked.record:
                         self._count(checked.record)
+
+    def open_rounds(self) -> Iterator[Fault]:
+        """A run whose images are judged is whole when nothing is to be made again."""
+        if not is_closed(self._store, self._run, self._plan):
+            yield Fault(kind="missing_record", key=self._keys.rounds, message="images are to be made again")
 
     def stray_images(self) -> Iterator[Fault]:
         """Images that no record names; they harm nobody, but somebody put them there."""
@@ -137,7 +148,8 @@ class _Checker:
         stored = _objects_of(record)
         self.objects += len(stored)
         self._images |= {named.key for named in stored if named.key.startswith(self._keys.images)}
-        self.failed += list(islice(_failed_in(record), NAMED_FAILURES - len(self.failed)))
+        if record.stage in telling(self._run.stages):
+            self.failed += list(islice(_failed_in(record), NAMED_FAILURES - len(self.failed)))
 
     def _checked(self, stage: Stage, batch: int, shard: bytes, written: bool) -> _Checked:
         """Called from several threads: what it finds is counted elsewhere."""

@@ -33,6 +33,8 @@ from workers.detecting.detectors import Detection, each_alone
 from workers.generating.generate_work import GenerateWork
 from workers.generating.pipeline_calls import Call, Pictures
 from workers.images.content import Content
+from workers.judging.judge_work import JudgeWork
+from workers.judging.judging import JudgedImage, Judgement
 from workers.worker_process import consume
 
 log = logging.getLogger("workers.device")  # of those whose INFO is shown
@@ -42,6 +44,7 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS", "0.02"))  # of device time for e
 KILL, HANG, ERROR, BLACK, NAN = "kill the worker", "hang", "raise an error", "black", "not a number"
 TROUBLE = (KILL, HANG, ERROR, BLACK, NAN)  # prompts
 NOBODY = b"nobody"
+REJECTED = 0.3  # of the images that are judged
 
 
 class FixedDetector:
@@ -96,7 +99,21 @@ def _mark_error() -> None:
 def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
     if stage is Stage.DETECT:
         return DetectWork(store, slices, settings, load_detector=_load_detector)
+    if stage is Stage.VERIFY:
+        return JudgeWork(store, slices, load_check=lambda spec: FixedCheck())
     return GenerateWork(store, slices, settings, load_pipeline=_load_pipeline)
+
+
+class FixedCheck:
+    """Passes an image or not as its bytes choose."""
+
+    def judge(self, images: Sequence[JudgedImage]) -> list[Judgement]:
+        time.sleep(SECONDS * len(images))
+        return [self._judgement(image) for image in images]
+
+    def _judgement(self, image: JudgedImage) -> Judgement:
+        share = int(digest(image.content.content.hex())[:4], 16) / 0xFFFF
+        return Judgement(reason="pose_mismatch" if share < REJECTED else "", figures={"share": round(share, 4)})
 
 
 def _load_detector(spec: DetectSpec) -> FixedDetector:

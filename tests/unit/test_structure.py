@@ -54,6 +54,7 @@ STAGE_NAMERS = {
     "workers/stage_work.py": "the table of stages' makers",
     "workers/batches/plan_reader.py": "an item's sources",
     "workers/detecting/detect_work.py": "the stage itself",
+    "workers/judging/judge_work.py": "the stage itself, and the one whose images it looks at",
     "workers/generating/generate_work.py": "the stage itself",
 }
 """Who names a stage, and why; everybody else asks posemill/contract/stages.py or loops over all."""

@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -59,8 +59,10 @@ class StageWorker:
         keeper: LeaseKeeper,
         settings: Settings,
         row_process: RowProcess,
+        device: AbstractContextManager[object] | None = None,
         end: Callable[[int], object] = os._exit,
     ) -> None:
+        """`device`: the lock around it, where workers of several stages share one process."""
         self._work = work
         self._worker = worker
         self._store = store
@@ -70,7 +72,7 @@ class StageWorker:
         self._settings = settings
         self._row_process = row_process
         self._end = end
-        self._device = threading.Lock()
+        self._device = device or threading.Lock()
         self._draining = False
         self.pending = PendingCalls()
         self.finished = 0  # batches, for the heartbeat

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar
 
 from posemill.contract.keys import RunKeys, Stage
-from posemill.contract.records import BatchRecord, ItemResult, Run, SourceResult
+from posemill.contract.records import BatchRecord, ItemResult, JudgedResult, Run, SourceResult
 from posemill.errors import NotFound, PosemillError
 from posemill.queue.ledger import Ledger
 from posemill.settings import Settings
@@ -13,7 +13,7 @@ from posemill.storage.store import Store
 from workers.batches.plan_reader import Slices
 
 ROW = TypeVar("ROW")
-Results = Sequence[SourceResult] | Sequence[ItemResult]
+Results = Sequence[SourceResult] | Sequence[ItemResult] | Sequence[JudgedResult]
 
 
 class BatchWork(Protocol[ROW]):

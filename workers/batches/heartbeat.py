@@ -10,8 +10,8 @@ from posemill.contract.keys import Stage
 from posemill.queue.ledger import Ledger
 from posemill.queue.window import queue_length
 from posemill.settings import worker_id
-from workers.batches.anatomy import StageWorker
 from workers.batches.leases import LeaseKeeper
+from workers.batches.team import Team
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ BEAT_SECONDS = 5.0
 class Heartbeat:
     """One worker process's heartbeat."""
 
-    def __init__(self, ledger: Ledger, *, stage: Stage, queue: str, worker: StageWorker, keeper: LeaseKeeper) -> None:
+    def __init__(self, ledger: Ledger, *, stage: Stage, queue: str, worker: Team, keeper: LeaseKeeper) -> None:
         self._ledger = ledger
         self._stage = stage
         self._queue = queue
@@ -31,7 +31,7 @@ class Heartbeat:
     def run_until(self, stopped: threading.Event) -> None:
         """Beat again and again; the worker is taken off the list at the end."""
         while True:
-            self._worker.pending.flush()
+            self._worker.flush()
             try:
                 self.beat()
             except redis.RedisError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from posemill.contract.records import Run
+from posemill.contract.records import JudgedResult, Run
 from producer.exports.samples.options import Options
 from producer.exports.samples.pictures import PreparedSample
 from producer.exports.samples.published import PROVENANCE, published_json, published_name, published_run, sources_of
@@ -64,6 +64,12 @@ FROM_RECORDS = {  # what a filter may name
     "dtype": Kind.TEXT,
     "made_with": Kind.TEXT,
 }
+FROM_JUDGES = {  # of runs whose images are judged
+    "oks": Kind.NUMBER,  # mean over the people; 0 where no check compares poses
+    "tries": Kind.WHOLE,  # images that were made for the item, this one included
+    "checks": Kind.TEXT,  # every check's figures, as JSON
+    "found_keypoints": Kind.TEXT,  # OpenPose JSON of the pose that was found again
+}
 FROM_PICTURES = {
     "openpose": Kind.TEXT,
     "coco_keypoints": Kind.TEXT,
@@ -84,9 +90,10 @@ class Columns:
         self._own = own_columns(run)
         settings = {name: _KINDS[type(value)] for name, value in self._settings.items()}
         own = {f"column_{name}": Kind.TEXT for name in self._own}
-        self.filterable: dict[str, Kind] = FROM_RECORDS | settings | own
+        judged = FROM_JUDGES if run.verify else {}
+        self.filterable: dict[str, Kind] = FROM_RECORDS | judged | settings | own
         left_out = frozenset[str]() if options.with_provenance else PROVENANCE
-        kinds = FROM_RECORDS | FROM_PICTURES | settings | own
+        kinds = FROM_RECORDS | judged | FROM_PICTURES | settings | own
         self.kinds: dict[str, Kind] = {name: kind for name, kind in kinds.items() if name not in left_out}
 
     def of_sample(self, sample: Sample) -> dict[str, Any]:
@@ -130,6 +137,7 @@ class Columns:
             "device": str(made_with.get("device", "")),
             "dtype": str(made_with.get("dtype", "")),
             "made_with": msgspec.json.encode(made_with, order="sorted").decode(),
+            **(_verdict(sample.judged) if sample.judged else {}),
             **self._settings,
             **{f"column_{name}": item.columns.get(name, "") for name in self._own},
         }
@@ -151,6 +159,15 @@ class Columns:
             "near_duplicate_of": near_duplicate_of,
         }
         return {name: row[name] for name in self.kinds}
+
+
+def _verdict(judged: JudgedResult) -> dict[str, Any]:
+    return {
+        "oks": float(judged.figures.get("pose", {}).get("oks", 0.0)),
+        "tries": judged.try_number,
+        "checks": msgspec.json.encode(judged.figures, order="sorted").decode(),
+        "found_keypoints": msgspec.json.encode(judged.found, order="sorted").decode() if judged.found else "",
+    }
 
 
 def own_columns(run: Run) -> list[str]:

@@ -10,8 +10,19 @@ import msgspec
 
 from posemill.contract.identity import digest
 from posemill.contract.keys import RunKeys, Stage
-from posemill.contract.records import BatchRecord, ItemResult, Outcome, RunState, SourceResult, StoredObject
+from posemill.contract.records import (
+    BatchRecord,
+    ItemResult,
+    JudgedResult,
+    Outcome,
+    RunState,
+    SourceResult,
+    StoredObject,
+)
+from posemill.contract.rounds import Layout
 from posemill.errors import NotFound, NotOver, RunPaused
+from posemill.queue.rebuild import read_layouts
+from posemill.storage.rounds import is_closed
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
 from posemill.storage.store import Store
 from producer.exports.samples.keeping import Kept
@@ -27,6 +38,7 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 
     item: ItemResult
     source: SourceResult | None  # None: the control image was ready-made
+    judged: JudgedResult | None = None  # None: the run's images are not judged
     batch: int
     attempt: int
     worker: str
@@ -79,20 +91,24 @@ class SampleReader:
         Then it raises NotOver after timeout_seconds, and RunPaused when a fault has paused the run.
         `other` is shown every item that is not done, in its place among them.
         """
-        batches = (
-            self._written(poll_seconds, timeout_seconds) if watch else iter(range(self.plan.batches[Stage.GENERATE]))
-        )
+        batches = self._written(poll_seconds, timeout_seconds) if watch else self._layout().numbers()
         for found in in_order(self._read, batches, threads=THREADS, ahead=0 if watch else AHEAD):
             if found is None:
                 self.missing_batches += 1
                 continue
-            record, sources = found
-            for item in record.items:
+            record, sources, judged = found
+            for made in record.items:
+                verdict = judged.get(made.id)
+                item = _with_verdict(made, verdict)
+                if item.outcome is Outcome.AGAIN:
+                    continue  # the next try tells
                 self.outcomes[f"{item.outcome} {item.reason}".rstrip()] += 1
                 if item.outcome is Outcome.DONE:
-                    yield _sample(record, item, sources)
+                    yield _sample(record, item, sources, verdict)
                 else:
                     other(item)
+        if not watch and not is_closed(self._store, self.run, self.plan):
+            self.missing_batches += 1  # of images that are to be made again
 
     def cancelled(self) -> bool:
         """Whether the run was cancelled, so that no more records will come."""
@@ -101,12 +117,25 @@ class SampleReader:
     def _written(self, poll_seconds: float, timeout_seconds: float | None) -> Iterator[int]:
         """Each batch's number, once it has a record."""
         deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
-        for batch in range(self.plan.batches[Stage.GENERATE]):
-            while self._store.head(self._keys.record(Stage.GENERATE, batch)) is None and not self._is_stopped():
-                if time.monotonic() > deadline:
-                    raise NotOver(f"run {self.run.id!r} has not ended after {timeout_seconds:g} s; export it again")
-                time.sleep(poll_seconds)
-            yield batch
+        last, seen = self.run.stages[-1], -1
+        while True:
+            for batch in self._layout().numbers():
+                if batch > seen:
+                    self._await(self._keys.record(last, batch), deadline, poll_seconds)
+                    yield batch
+                    seen = batch
+            if self._is_stopped() or is_closed(self._store, self.run, self.plan):
+                return
+            _wait(self.run.id, deadline, poll_seconds)
+
+    def _await(self, key: str, deadline: float, poll_seconds: float) -> None:
+        """Until the object stands, or nothing more will be made."""
+        while self._store.head(key) is None and not self._is_stopped():
+            _wait(self.run.id, deadline, poll_seconds)
+
+    def _layout(self) -> Layout:
+        """Where the images' batches stand by now."""
+        return read_layouts(self._store, self.run, self.plan)[Stage.GENERATE]
 
     def _is_stopped(self) -> bool:
         """Whether nothing more will be made. Raises RunPaused."""
@@ -115,9 +144,10 @@ class SampleReader:
             raise RunPaused(f"run {self.run.id!r} is paused: {change.reason}; unpause it, then export it again")
         return change.state is RunState.CANCELLED
 
-    def _read(self, batch: int) -> tuple[BatchRecord, dict[int, SourceResult]] | None:
+    def _read(self, batch: int) -> tuple[BatchRecord, dict[int, SourceResult], dict[str, JudgedResult]] | None:
         try:
             record = read_document(self._store, self._keys.record(Stage.GENERATE, batch), BatchRecord)
+            judged = self._judged(batch)
         except NotFound:
             return None
         numbers = {
@@ -125,7 +155,13 @@ class SampleReader:
             for item in record.items
             if item.source_number is not None and item.outcome is Outcome.DONE
         }
-        return record, {number: self._source(number) for number in sorted(numbers)}
+        return record, {number: self._source(number) for number in sorted(numbers)}, judged
+
+    def _judged(self, batch: int) -> dict[str, JudgedResult]:
+        if self.run.verify is None:
+            return {}
+        record = read_document(self._store, self._keys.record(self.run.stages[-1], batch), BatchRecord)
+        return {result.id: result for result in record.judged}
 
     def _source(self, number: int) -> SourceResult:
         key = self._keys.record(Stage.DETECT, number // self.run.slicing[Stage.DETECT].batch_size)
@@ -137,9 +173,25 @@ class SampleReader:
         return self._detected.get(key, read)[number]
 
 
-def _sample(record: BatchRecord, item: ItemResult, sources: dict[int, SourceResult]) -> Sample:
+def _wait(run_id: str, deadline: float, poll_seconds: float) -> None:
+    if time.monotonic() > deadline:
+        raise NotOver(f"run {run_id!r} has not ended by then; export it again")
+    time.sleep(poll_seconds)
+
+
+def _with_verdict(item: ItemResult, verdict: JudgedResult | None) -> ItemResult:
+    """The item with the outcome that its judge gave it."""
+    if verdict is None or verdict.outcome is item.outcome:
+        return item
+    return msgspec.structs.replace(item, outcome=verdict.outcome, reason=verdict.reason, message=verdict.message)
+
+
+def _sample(
+    record: BatchRecord, item: ItemResult, sources: dict[int, SourceResult], judged: JudgedResult | None
+) -> Sample:
     return Sample(
         item=item,
+        judged=judged,
         source=None if item.source_number is None else sources[item.source_number],
         batch=record.batch,
         attempt=record.attempt,

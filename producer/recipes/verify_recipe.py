@@ -1,0 +1,47 @@
+"""The section of a recipe that says how images are judged, and how often one is made again."""
+
+from typing import Any
+
+from pydantic import ConfigDict, Field, field_validator, model_validator
+
+from posemill.catalogue.checks import CHECKS, settings_of
+from producer.recipes.control_recipe import QUEUE, Part
+
+
+class CheckRecipe(Part):
+    """One check, with settings of its own; the table of checks has them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    check: str
+
+    @model_validator(mode="after")
+    def _fits_the_table(self) -> "CheckRecipe":
+        settings_of(self.check, self.given)
+        return self
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings as they were written."""
+        return dict(self.model_extra or {})
+
+
+class VerifyRecipe(Part):
+    """Every image is looked at; one that does not pass is made again, from another seed."""
+
+    tries: int = Field(default=3, ge=1, le=20)
+    checks: list[CheckRecipe] = Field(default=[CheckRecipe(check="pose")], min_length=1, max_length=8)
+    queue: str | None = Field(default=None, pattern=QUEUE)
+
+    @field_validator("checks")
+    @classmethod
+    def _each_once(cls, checks: list[CheckRecipe]) -> list[CheckRecipe]:
+        names = [one.check for one in checks]
+        if len(set(names)) < len(names):
+            raise ValueError("a check stands there twice")
+        return checks
+
+    @property
+    def needs_pose(self) -> bool:
+        """Whether a check compares people, so that the controls must hold keypoints."""
+        return any(CHECKS[one.check].needs_pose for one in self.checks)

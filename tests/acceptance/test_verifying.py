@@ -1,0 +1,141 @@
+"""The loop is closed: an image that does not pass is made again, by a rule that always gives the same data set."""
+
+import json
+import os
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, Item, Outcome, RunState, decode, decode_rows
+from posemill.contract.rounds import next_try
+from posemill.processes.supervisor import Supervisor
+from posemill.queue.ledger import Ledger
+from posemill.queue.rebuild import read_layouts, rebuild
+from posemill.settings import Settings
+from posemill.storage.run_documents import read_plan, read_rounds, read_run
+from posemill.storage.store import Store
+from producer.exports.dataset import export_run
+from producer.exports.samples.options import Form, Options
+from producer.runs.checking import check
+from producer.runs.handle import RunHandle
+from producer.submitting.submission import submit
+from tests.chaos.runs import chaos_workers, images, recipe, write_sources
+from tests.conftest import wait_until
+
+ROOT = Path(__file__).parents[2]
+Start = Callable[..., Supervisor]
+
+
+@pytest.fixture
+def start(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    for name in ("POSEMILL_LEASE_SECONDS", "POSEMILL_RESEND_SECONDS"):
+        monkeypatch.setenv(name, "2")
+    monkeypatch.setenv("POSEMILL_WINDOW", "3")
+    monkeypatch.chdir(ROOT)
+    with ExitStack() as stack:
+
+        def start_workers(**options: Any) -> Supervisor:
+            workers = chaos_workers(tmp_path / "logs", **options)
+            workers.start()
+            stack.callback(workers.stop, timeout_seconds=0)
+            return workers
+
+        yield start_workers
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> dict[str, Any]:
+    """48 items in six batches; three of ten images do not pass."""
+    judged = {"tries": 3, "checks": [{"check": "sharpness"}]}
+    return recipe(write_sources(tmp_path / "in", 12), seeds=2) | {"verify": judged}
+
+
+def judged(store: Store, run_id: str) -> dict[str, tuple[str, Outcome, int]]:
+    """Of every try that was judged: the item wanted, the outcome, and which try it was."""
+    found = {}
+    for info in store.list(RunKeys(run_id).records(Stage.VERIFY)):
+        for result in decode(store.get(info.key), BatchRecord).judged:
+            found[result.id] = (result.wanted_id, result.outcome, result.try_number)
+    return found
+
+
+def planned(store: Store, run_id: str) -> list[Item]:
+    shards = [store.get(info.key) for info in store.list(RunKeys(run_id).shards(Stage.GENERATE))]
+    return [item for shard in shards for item in decode_rows(shard, Item)]
+
+
+def test_what_does_not_pass_is_made_again_until_it_does_or_has_no_try_left(
+    settings: Settings, store: Store, start: Start, wanted: dict[str, Any], tmp_path: Path
+) -> None:
+    start()
+    handle = submit(wanted, run_id="loop", settings=settings)
+    status = handle.wait(timeout_seconds=120)
+    assert status.snapshot.state is RunState.COMPLETE
+    found = judged(store, "loop")
+    tries = Counter(try_number for _, _, try_number in found.values())
+    again = Counter(try_number for _, outcome, try_number in found.values() if outcome is Outcome.AGAIN)
+    assert tries[1] == handle.plan.items == 48
+    assert (tries[2], tries[3]) == (again[1], again[2])
+    assert again[1] > 0
+    assert tries[4] == again[3] == 0
+    final = {wish: outcome for wish, outcome, _ in found.values() if outcome is not Outcome.AGAIN}
+    assert len(final) == 48, "every item has one final outcome"
+    items = {item.id: item for item in planned(store, "loop")}
+    assert all(next_try(item).id in items for item in items.values() if found[item.id][1] is Outcome.AGAIN)
+    counts = status.snapshot.last
+    assert (counts.done, counts.again) == (list(final.values()).count(Outcome.DONE), again.total())
+    assert check(store, "loop", deep=True).faults == []
+    run, steps = read_run(store, "loop"), read_rounds(store, read_run(store, "loop"))
+    layout = read_layouts(store, run, read_plan(store, "loop"))[Stage.GENERATE]
+    assert [step.read for step in steps] == list(range(layout.shards))
+    assert layout.rows == len(found)
+    assert sum(layout.rows_in(batch) < 8 for batch in layout.numbers()) <= 2, "the last batch of a round may be short"
+    exported = export_run(store, "loop", str(tmp_path / "set"), Options(form=Form.IMAGEFOLDER))
+    assert (exported.samples, exported.complete) == (counts.done, True)
+    files = (tmp_path / "set").rglob("metadata.jsonl")
+    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert Counter(row["tries"] for row in rows) == Counter(
+        try_number for _, outcome, try_number in found.values() if outcome is Outcome.DONE
+    )
+
+
+def test_two_runs_of_which_one_is_under_fire_end_with_the_same_images_in_the_same_places(
+    settings: Settings, store: Store, ledger: Ledger, start: Start, wanted: dict[str, Any]
+) -> None:
+    workers = start(generate=2)
+    fire = submit(wanted, run_id="fire", settings=settings)
+    for batches in (1, 3, 5, 7, 8):
+        wait_until(lambda: _is_over(fire) or fire.status().snapshot.last.batches_done >= batches)  # noqa: B023
+        for name in ("detect-0", "generate-0"):
+            if pid := workers.pid(name):
+                os.kill(pid, signal.SIGKILL)
+        if batches == 5:
+            rebuild(store, ledger, "fire")
+    assert fire.wait(timeout_seconds=180).snapshot.state is RunState.COMPLETE
+    submit(wanted, run_id="calm", settings=settings).wait(timeout_seconds=120)
+    assert planned(store, "fire") == planned(store, "calm")
+    assert judged(store, "fire") == judged(store, "calm")
+    assert images(store, "fire") == images(store, "calm")
+    assert check(store, "fire", deep=True).faults == []
+
+
+def test_a_redis_that_forgot_everything_between_two_rounds_is_told_by_storage(
+    settings: Settings, store: Store, ledger: Ledger, start: Start, wanted: dict[str, Any]
+) -> None:
+    start()
+    handle = submit(wanted, run_id="lost", settings=settings)
+    wait_until(lambda: any(True for _ in store.list(RunKeys("lost").rounds)))
+    ledger.redis.flushdb()
+    handle.resume()
+    assert handle.wait(timeout_seconds=120).snapshot.state is RunState.COMPLETE
+    assert check(store, "lost").faults == []
+
+
+def _is_over(handle: RunHandle) -> bool:
+    return handle.status().snapshot.state is RunState.COMPLETE

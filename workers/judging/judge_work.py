@@ -1,0 +1,220 @@
+"""The verify stage: every image is looked at, and one that is not right is made again, as long as it has tries left."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import (
+    BatchRecord,
+    CheckSpec,
+    Item,
+    ItemResult,
+    JudgedResult,
+    Outcome,
+    Run,
+    SourceResult,
+    VerifySpec,
+)
+from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault, TransientError
+from posemill.pictures.poses import Person, Pose, from_openpose_json, to_openpose_json
+from posemill.pictures.shapes import canvas_for
+from posemill.storage.run_documents import read_record
+from posemill.storage.store import Store, get_unchanged
+from workers.batches.plan_reader import Slices
+from workers.images.content import Content
+from workers.judging.judging import Check, JudgedImage, Judgement
+from workers.models.provenance import versions
+
+LIBRARIES = ("torch", "transformers", "rtmlib", "opencv-python-headless", "numpy", "scipy", "Pillow")
+
+
+class ImageInProgress(msgspec.Struct, kw_only=True):
+    """An image on its way through the stage."""
+
+    item: Item
+    made: ItemResult
+    result: JudgedResult | None = None  # known already: kept from before, or there is no image
+    content: Content | None = None
+    wanted: Pose | None = None
+    judgements: dict[str, Judgement] = {}  # by check
+    seconds: float = 0.0
+
+
+class JudgeWork:
+    """Judges images; the checks' models stay loaded between batches."""
+
+    stage = Stage.VERIFY
+
+    def __init__(self, store: Store, slices: Slices, *, load_check: Callable[[CheckSpec], Check]) -> None:
+        self._store = store
+        self._slices = slices
+        self._load_check = load_check
+        self._checks: dict[bytes, Check] = {}
+
+    @property
+    def resident(self) -> list[str]:
+        """The checks in memory."""
+        return [msgspec.json.decode(spec, type=CheckSpec).check for spec in list(self._checks)]
+
+    def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[ImageInProgress]:
+        """Read the batch's images, and the poses that they should show."""
+        known = {one.id: one for one in (kept.judged if kept else []) if one.outcome is not Outcome.FAILED}
+        record = read_record(self._store, run.id, Stage.GENERATE, batch)
+        if record is None:
+            key = RunKeys(run.id).record(Stage.GENERATE, batch)
+            raise TransientError(f"{key} is not written, so its images cannot be judged")
+        rows = list(zip(self._slices.items(run, batch), record.items, strict=True))
+        wanted = rows if row is None else rows[row : row + 1]
+        numbers = {made.source_number for _, made in wanted if made.image and made.source_number is not None}
+        sources = self._slices.detected(run, numbers) if numbers else {}
+        return [self._loaded(run, item, made, known.get(item.id), sources) for item, made in wanted]
+
+    def compute(self, run: Run, loaded: list[ImageInProgress]) -> list[ImageInProgress]:
+        """Check by check, each for all images together that passed those before."""
+        for spec in _verify(run).checks:
+            open_ones = [entry for entry in loaded if entry.result is None and not _reason(entry)]
+            if not open_ones:
+                break
+            begun = time.monotonic()
+            judgements = self._check(spec).judge([_to_judge(entry) for entry in open_ones])
+            for entry, judgement in zip(open_ones, judgements, strict=True):
+                entry.judgements = entry.judgements | {spec.check: judgement}
+                entry.seconds += (time.monotonic() - begun) / len(open_ones)
+        for entry in loaded:
+            entry.content = None
+        return loaded
+
+    def save(self, run: Run, computed: list[ImageInProgress]) -> list[JudgedResult]:
+        """Nothing is written but the record."""
+        tries = _verify(run).tries
+        return [entry.result or _judged(entry, tries) for entry in computed]
+
+    def failed(self, run: Run, batch: int, error: PosemillError) -> list[JudgedResult]:
+        """A failed result for every image of the batch."""
+        return [_failed(item, error) for item in self._slices.items(run, batch)]
+
+    def made_with(self, run: Run) -> dict[str, Any]:
+        """The checks' settings and the libraries' versions."""
+        return {"verify": msgspec.to_builtins(_verify(run)), "versions": versions(*LIBRARIES)}
+
+    def unload(self) -> None:
+        """Drop every check."""
+        self._checks.clear()
+
+    def _check(self, spec: CheckSpec) -> Check:
+        key = msgspec.json.encode(spec, order="deterministic")
+        if key not in self._checks:
+            try:
+                self._checks[key] = self._load_check(spec)
+            except RecipeError as error:
+                raise RunFault(str(error)) from error
+        return self._checks[key]
+
+    def _loaded(
+        self, run: Run, item: Item, made: ItemResult, known: JudgedResult | None, sources: dict[int, SourceResult]
+    ) -> ImageInProgress:
+        entry = ImageInProgress(item=item, made=made, result=known)
+        if known:
+            return entry
+        if made.image is None:
+            entry.result = _passed_on(item, made)
+            return entry
+        source = sources.get(made.source_number) if made.source_number is not None else None
+        try:
+            content = get_unchanged(self._store, made.image.key, made.image.sha256)
+            entry.content = Content(content)
+            entry.content.picture  # noqa: B018  # decoded by this thread, while the device has other work
+            entry.wanted = self._wanted_pose(made, source)
+        except (NotFound, BadInput) as error:
+            entry.result = _failed(item, error, made)
+        return entry
+
+    def _wanted_pose(self, made: ItemResult, source: SourceResult | None) -> Pose | None:
+        """The control's pose, on the canvas on which the control image was fitted to the picture's shape."""
+        if source is None or source.pose is None:
+            return None
+        content = get_unchanged(self._store, source.pose.key, source.pose.sha256)
+        return on_canvas(from_openpose_json(msgspec.json.decode(content)), source.size, (made.width, made.height))
+
+
+def on_canvas(pose: Pose, control: tuple[int, int], size: tuple[int, int]) -> Pose:
+    """A pose whose control image, of that size, was put in the middle of a canvas of the picture's shape."""
+    canvas, place = canvas_for(control, size)
+
+    def moved(points: Any) -> Any:
+        if points is None:
+            return None
+        return tuple(
+            None if point is None else (
+                (point[0] * control[0] + place[0]) / canvas[0],
+                (point[1] * control[1] + place[1]) / canvas[1],
+                point[2],
+            )
+            for point in points
+        )  # fmt: skip
+
+    people = tuple(
+        Person(
+            body=moved(person.body),
+            hand_left=moved(person.hand_left),
+            hand_right=moved(person.hand_right),
+            face=moved(person.face),
+        )
+        for person in pose.people
+    )
+    return Pose(width=size[0], height=size[1], people=people)
+
+
+def _verify(run: Run) -> VerifySpec:
+    assert run.verify is not None
+    return run.verify
+
+
+def _to_judge(entry: ImageInProgress) -> JudgedImage:
+    assert entry.content is not None
+    return JudgedImage(content=entry.content, item=entry.item, wanted=entry.wanted)
+
+
+def _reason(entry: ImageInProgress) -> str:
+    """Of the first check that did not pass."""
+    return next((one.reason for one in entry.judgements.values() if one.reason), "")
+
+
+def _judged(entry: ImageInProgress, tries: int) -> JudgedResult:
+    reason = _reason(entry)
+    outcome = Outcome.DONE
+    if reason:
+        outcome = Outcome.AGAIN if entry.item.try_number < tries else Outcome.REJECTED
+    found = next((one.found for one in entry.judgements.values() if one.found), None)
+    return JudgedResult(
+        **_about(entry.item, entry.made),
+        outcome=outcome,
+        reason=reason,
+        figures={name: one.figures for name, one in entry.judgements.items()},
+        found=to_openpose_json(found) if found else None,
+        seconds=round(entry.seconds, 4),
+    )
+
+
+def _passed_on(item: Item, made: ItemResult) -> JudgedResult:
+    """There is no image to look at: the item's outcome is what it was."""
+    return JudgedResult(**_about(item, made), outcome=made.outcome, reason=made.reason, message=made.message)
+
+
+def _failed(item: Item, error: PosemillError, made: ItemResult | None = None) -> JudgedResult:
+    return JudgedResult(**_about(item, made), outcome=Outcome.FAILED, reason=error.code, message=str(error))
+
+
+def _about(item: Item, made: ItemResult | None) -> dict[str, Any]:
+    return {
+        "id": item.id,
+        "wanted": item.wanted,
+        "try_number": item.try_number,
+        "prompt": item.prompt,
+        "seed": item.seed,
+        "source_number": item.source_number,
+        "source_name": made.source_name if made else "",
+    }
