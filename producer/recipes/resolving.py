@@ -161,8 +161,8 @@ def maintained(model: str) -> str:
 
 
 def _detector_revision(detector: str, weights: str | None, revision: str | None) -> str | None:
-    if detector == "openpose-thin":
-        return pinned(f"{EMBEDDED}openpose_thin", None)
+    if shipped := DETECTORS[detector].shipped:
+        return pinned(f"{EMBEDDED}{shipped}", None)
     return pinned(weights, revision) if weights else None
 
 
