@@ -45,20 +45,16 @@ def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Led
 
 
 def _judge_work(store: Store, slices: Slices, settings: Settings, _: Ledger) -> BatchWork[Any]:
-    from workers.detecting.detectors import Detector, load_detector
+    from workers.judging.check import Check, Models, load_check
     from workers.judging.judge_work import JudgeWork
-    from workers.judging.judging import Check, load_check
     from workers.models.placement import choose_device
 
-    device, folders = choose_device(settings.device), ModelFolders.of(settings.model_folders)
+    models = Models(device=choose_device(settings.device), folders=ModelFolders.of(settings.model_folders))
 
-    def load(spec: DetectSpec) -> Detector:
-        return load_detector(spec, device=device, folders=folders)
+    def load(spec: CheckSpec) -> Check:
+        return load_check(spec.check, spec.options, models)
 
-    def checked(spec: CheckSpec) -> Check:
-        return load_check(spec, load)
-
-    return JudgeWork(store, slices, load_check=checked)
+    return JudgeWork(store, slices, load_check=load)
 
 
 MAKERS = {Stage.DETECT: _detect_work, Stage.GENERATE: _generate_work, Stage.VERIFY: _judge_work}

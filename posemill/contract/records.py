@@ -74,10 +74,10 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CheckSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """One check of every image, with its settings."""
+    """One check of every image, with its options."""
 
-    check: str  # a name of the table of checks
-    settings: dict[str, Any] = {}
+    check: str  # a name of the table of checks, or of another distribution's
+    options: dict[str, str | float | None] = {}
 
 
 class VerifySpec(msgspec.Struct, frozen=True, kw_only=True):

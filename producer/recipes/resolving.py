@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from posemill import __version__
-from posemill.catalogue.checks import settings_of
+from posemill.catalogue.checks import options_of
 from posemill.catalogue.detectors import DETECTORS, DetectorRow
 from posemill.catalogue.models import EMBEDDED, MODELS, MOVED, SD15_CONTROLNETS, NamedModel, SchedulerName
 from posemill.catalogue.pairing import local_base, local_controlnet, mismatch
@@ -118,9 +118,9 @@ def _verify_spec(recipe: Recipe, kinds: tuple[str, ...]) -> VerifySpec | None:
     """How images are judged. Raises RecipeError where people are to be compared that no control knows."""
     if recipe.verify is None:
         return None
-    if recipe.verify.needs_pose and "openpose" not in kinds:
+    if recipe.verify.looks_for_people and "openpose" not in kinds:
         raise RecipeError(f"verify: poses cannot be compared; {', '.join(kinds)} finds no people")
-    checks = (CheckSpec(check=one.check, settings=settings_of(one.check, one.given)) for one in recipe.verify.checks)
+    checks = (CheckSpec(check=one.check, options=options_of(one.check, one.given)) for one in recipe.verify.checks)
     return VerifySpec(checks=tuple(checks), tries=recipe.verify.tries)
 
 
@@ -175,8 +175,8 @@ def maintained(model: str) -> str:
 
 
 def _detector_revision(detector: str, weights: str | None, revision: str | None) -> str | None:
-    if detector == "openpose-thin":
-        return pinned(f"{EMBEDDED}openpose_thin", None)
+    if shipped := DETECTORS[detector].shipped:
+        return pinned(f"{EMBEDDED}{shipped}", None)
     return pinned(weights, revision) if weights else None
 
 

@@ -1,15 +1,13 @@
 """The section of a recipe that says how images are judged, and how often one is made again."""
 
-from typing import Any
-
 from pydantic import ConfigDict, Field, field_validator, model_validator
 
-from posemill.catalogue.checks import CHECKS, settings_of
+from posemill.catalogue.checks import CHECKS, Option, options_of
 from producer.recipes.control_recipe import QUEUE, Part
 
 
 class CheckRecipe(Part):
-    """One check, with settings of its own; the table of checks has them."""
+    """One check, with options of its own; the table of checks has them."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -17,12 +15,12 @@ class CheckRecipe(Part):
 
     @model_validator(mode="after")
     def _fits_the_table(self) -> "CheckRecipe":
-        settings_of(self.check, self.given)
+        options_of(self.check, self.given)
         return self
 
     @property
-    def given(self) -> dict[str, Any]:
-        """The settings as they were written."""
+    def given(self) -> dict[str, Option]:
+        """The options as they were written."""
         return dict(self.model_extra or {})
 
 
@@ -42,6 +40,6 @@ class VerifyRecipe(Part):
         return checks
 
     @property
-    def needs_pose(self) -> bool:
+    def looks_for_people(self) -> bool:
         """Whether a check compares people, so that the controls must hold keypoints."""
-        return any(CHECKS[one.check].needs_pose for one in self.checks)
+        return any(one.check in CHECKS and CHECKS[one.check].looks_for_people for one in self.checks)

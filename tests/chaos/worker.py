@@ -9,13 +9,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from posemill.catalogue.checks import Option
 from posemill.contract.identity import digest
 from posemill.contract.keys import Stage
 from posemill.contract.specs import DetectSpec, GenerateSpec
@@ -33,8 +34,8 @@ from workers.detecting.detectors import Detection, each_alone
 from workers.generating.generate_work import GenerateWork
 from workers.generating.pipeline_calls import Call, Pictures
 from workers.images.content import Content
+from workers.judging.check import ItemFacts, Judgement, Models
 from workers.judging.judge_work import JudgeWork
-from workers.judging.judging import JudgedImage, Judgement
 from workers.worker_process import consume
 
 log = logging.getLogger("workers.device")  # of those whose INFO is shown
@@ -100,20 +101,22 @@ def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings, le
     if stage is Stage.DETECT:
         return DetectWork(store, slices, settings, load_detector=_load_detector)
     if stage is Stage.VERIFY:
-        return JudgeWork(store, slices, load_check=lambda spec: FixedCheck())
+        return JudgeWork(store, slices, load_check=lambda _: FixedCheck())
     return GenerateWork(store, slices, settings, load_pipeline=_load_pipeline)
 
 
 class FixedCheck:
-    """Passes an image or not as its bytes choose."""
+    """Passes a picture or not as its pixels choose."""
 
-    def judge(self, images: Sequence[JudgedImage]) -> list[Judgement]:
-        time.sleep(SECONDS * len(images))
-        return [self._judgement(image) for image in images]
+    @classmethod
+    def load(cls, options: Mapping[str, Option], models: Models) -> Self:
+        return cls()
 
-    def _judgement(self, image: JudgedImage) -> Judgement:
-        share = int(digest(image.content.content.hex())[:4], 16) / 0xFFFF
-        return Judgement(reason="pose_mismatch" if share < REJECTED else "", figures={"share": round(share, 4)})
+    def judge(self, picture: Image.Image, facts: ItemFacts) -> Judgement:
+        time.sleep(SECONDS)
+        share = int(digest(picture.tobytes().hex())[:4], 16) / 0xFFFF
+        passed = share >= REJECTED
+        return Judgement(passed=passed, reason=None if passed else "pose_mismatch", figures={"share": share})
 
 
 def _load_detector(spec: DetectSpec) -> FixedDetector:

@@ -17,6 +17,7 @@ import pytest
 
 import posemill as face
 from posemill import errors
+from posemill.catalogue.checks import CHECKS
 from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.keys import Stage, queue_name, task_name
 from posemill.contract.stages import STAGES
@@ -183,13 +184,24 @@ def test_every_detector_s_family_is_a_file_that_builds_it():
         assert "build" in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, name
 
 
-def test_no_import_hides_in_a_string_but_the_detectors_family():
+def test_every_check_s_family_is_a_file_that_holds_its_class():
+    for name, row in CHECKS.items():
+        tree = sources()[f"workers/judging/checks/{row.family}.py"]
+        assert "Check" in {node.name for node in tree.body if isinstance(node, ast.ClassDef)}, name
+
+
+def test_no_import_hides_in_a_string_but_the_families_of_detectors_and_checks():
     names = {"import_module", "__import__"}
-    hidden = [node for node in ast.walk(sources()["workers/detecting/detectors.py"]) if isinstance(node, ast.Call)
-              and getattr(node.func, "id", "") in names]  # fmt: skip
-    assert [ast.unparse(call.args[0]) for call in hidden] == ["f'workers.detecting.annotators.{row.family}'"]
+    allowed = {
+        "workers/detecting/detectors.py": ["f'workers.detecting.annotators.{row.family}'"],
+        "workers/judging/check.py": ["f'workers.judging.checks.{row.family}'"],
+    }
+    for path, hidden in allowed.items():
+        calls = [node for node in ast.walk(sources()[path]) if isinstance(node, ast.Call)
+                 and getattr(node.func, "id", "") in names]  # fmt: skip
+        assert [ast.unparse(call.args[0]) for call in calls] == hidden
     for path, tree in sources().items():
-        if path == "workers/detecting/detectors.py":
+        if path in allowed:
             continue
         used = {getattr(node, "attr", getattr(node, "id", "")) for node in ast.walk(tree)}
         assert not used & names, path

@@ -1,7 +1,7 @@
 """The verify stage: every image is looked at, and one that is not right is made again, as long as it has tries left."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -25,7 +25,7 @@ from posemill.storage.run_documents import read_record
 from posemill.storage.store import Store, get_unchanged
 from workers.batches.plan_reader import Slices
 from workers.images.content import Content
-from workers.judging.judging import Check, JudgedImage, Judgement
+from workers.judging.check import Check, ItemFacts, Judgement
 from workers.models.provenance import versions
 
 LIBRARIES = ("torch", "transformers", "rtmlib", "opencv-python-headless", "numpy", "scipy", "Pillow")
@@ -78,11 +78,13 @@ class JudgeWork:
             open_ones = [entry for entry in loaded if entry.result is None and not _reason(entry)]
             if not open_ones:
                 break
-            begun = time.monotonic()
-            judgements = self._check(spec).judge([_to_judge(entry) for entry in open_ones])
-            for entry, judgement in zip(open_ones, judgements, strict=True):
-                entry.judgements = entry.judgements | {spec.check: judgement}
-                entry.seconds += (time.monotonic() - begun) / len(open_ones)
+            check = self._check(spec)
+            for entry in open_ones:
+                assert entry.content is not None
+                begun = time.monotonic()
+                facts = ItemFacts(prompt=entry.item.prompt, pose=entry.wanted)
+                entry.judgements = entry.judgements | {spec.check: check.judge(entry.content.picture, facts)}
+                entry.seconds += time.monotonic() - begun
         for entry in loaded:
             entry.content = None
         return loaded
@@ -173,14 +175,9 @@ def _verify(run: Run) -> VerifySpec:
     return run.verify
 
 
-def _to_judge(entry: ImageInProgress) -> JudgedImage:
-    assert entry.content is not None
-    return JudgedImage(content=entry.content, item=entry.item, wanted=entry.wanted)
-
-
 def _reason(entry: ImageInProgress) -> str:
     """Of the first check that did not pass."""
-    return next((one.reason for one in entry.judgements.values() if one.reason), "")
+    return next((one.reason or name for name, one in entry.judgements.items() if not one.passed), "")
 
 
 def _judged(entry: ImageInProgress, tries: int) -> JudgedResult:
@@ -188,15 +185,20 @@ def _judged(entry: ImageInProgress, tries: int) -> JudgedResult:
     outcome = Outcome.DONE
     if reason:
         outcome = Outcome.AGAIN if entry.item.try_number < tries else Outcome.REJECTED
-    found = next((one.found for one in entry.judgements.values() if one.found), None)
+    found = next((one.found_keypoints for one in entry.judgements.values() if one.found_keypoints is not None), None)
+    pose = Pose(width=entry.made.width, height=entry.made.height, people=found) if found is not None else None
     return JudgedResult(
         **_about(entry.item, entry.made),
         outcome=outcome,
         reason=reason,
-        figures={name: one.figures for name, one in entry.judgements.items()},
-        found=to_openpose_json(found) if found else None,
+        figures={name: _rounded(one.figures) for name, one in entry.judgements.items()},
+        found=to_openpose_json(pose) if pose else None,
         seconds=round(entry.seconds, 4),
     )
+
+
+def _rounded(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in figures.items()}
 
 
 def _passed_on(item: Item, made: ItemResult) -> JudgedResult:

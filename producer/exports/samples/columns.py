@@ -163,7 +163,7 @@ class Columns:
 
 def _verdict(judged: JudgedResult) -> dict[str, Any]:
     return {
-        "oks": float(judged.figures.get("pose", {}).get("oks", 0.0)),
+        "oks": float(judged.figures.get("pose", {}).get("oks_mean", 0.0)),
         "tries": judged.try_number,
         "checks": msgspec.json.encode(judged.figures, order="sorted").decode(),
         "found_keypoints": msgspec.json.encode(judged.found, order="sorted").decode() if judged.found else "",

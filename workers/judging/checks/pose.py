@@ -1,46 +1,45 @@
-"""`pose`: the pose is found again in the image and compared with the control's, by OKS and by the number of people."""
+"""Whether a picture shows the people of its control image, each in their pose."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Self
 
+from PIL import Image
+
+from posemill.catalogue.checks import Option
 from posemill.contract.specs import DetectSpec
-from posemill.errors import BadInput
-from posemill.pictures.poses import Person
-from workers.detecting.detectors import Detector
-from workers.judging.judging import Check, JudgedImage, Judgement, LoadDetector
-from workers.judging.matching import compare, mismatch
+from posemill.errors import RecipeError
+from workers.detecting.annotators.posing import Finder
+from workers.judging.check import ItemFacts, Judgement, Models
+from workers.judging.checks.looking import load_finder
+from workers.judging.matching import PeopleRule, compare, mismatch
 
 
-def build(settings: dict[str, Any], load_detector: LoadDetector) -> Check:
-    """With the detector loaded that looks again."""
-    detector = load_detector(DetectSpec(detector=settings["detector"]))
-    return PoseCheck(detector, min_oks=settings["min_oks"], people=settings["people"])
+class Check:
+    """OKS of each person that was wanted, at least `min_oks`."""
 
+    def __init__(self, finder: Finder, spec: DetectSpec, *, min_oks: float, people: PeopleRule) -> None:
+        self._finder, self._spec = finder, spec
+        self._min_oks, self._people = min_oks, people
 
-class PoseCheck:
-    """Passes an image whose people are those of the control, each in the same pose."""
+    @classmethod
+    def load(cls, options: Mapping[str, Option], models: Models) -> Self:
+        """With the detector that the options name."""
+        try:
+            people = PeopleRule(str(options["people"]))
+        except ValueError as error:
+            raise RecipeError(f"check 'pose': people is {', '.join(PeopleRule)}, not {options['people']}") from error
+        finder, spec = load_finder(str(options["detector"]), models)
+        return cls(finder, spec, min_oks=float(options["min_oks"] or 0), people=people)
 
-    def __init__(self, detector: Detector, *, min_oks: float, people: str) -> None:
-        self._detector = detector
-        self._min_oks = min_oks
-        self._people = people
-
-    def judge(self, images: Sequence[JudgedImage]) -> list[Judgement]:
-        """All are looked at together."""
-        detections = self._detector.detect([image.content for image in images])
-        return [self._judgement(image, found) for image, found in zip(images, detections, strict=True)]
-
-    def _judgement(self, image: JudgedImage, found: Any) -> Judgement:
-        if isinstance(found, BadInput):
-            raise found
-        reference: tuple[Person, ...] = image.wanted.people if image.wanted else ()
-        seen = found.pose.people if found.pose else ()
-        comparison = compare(reference, seen, size=image.content.picture.size)
+    def judge(self, picture: Image.Image, facts: ItemFacts) -> Judgement:
+        """Passes where no pose was asked for."""
+        if facts.pose is None:
+            return Judgement(passed=True)
+        (found,) = self._finder.detect([picture], self._spec)
+        seen = compare(facts.pose.people, found.people, size=picture.size)
+        reason = mismatch(seen, min_oks=self._min_oks, people=self._people)
         figures = {
-            "oks": round(comparison.mean, 4),
-            "least_oks": round(comparison.least, 4),
-            "people": float(comparison.people_found),
-            "people_wanted": float(comparison.people_wanted),
-        }
-        reason = mismatch(comparison, min_oks=self._min_oks, people=self._people) or ""
-        return Judgement(reason=reason, figures=figures, found=found.pose)
+            "oks_mean": seen.mean, "oks_least": seen.least,
+            "people_wanted": seen.people_wanted, "people_found": seen.people_found,
+        }  # fmt: skip
+        return Judgement(passed=reason is None, reason=reason, figures=figures, found_keypoints=found.people)

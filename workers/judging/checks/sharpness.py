@@ -1,38 +1,30 @@
-"""`sharpness`: the image has edges; the variance of its Laplacian, of grey values 0 to 255, reaches a least value."""
+"""Whether a picture is sharp: the variance of its Laplacian, which edges make high and blur makes low."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Self
 
+import cv2
 import numpy as np
+from PIL import Image
 
-from workers.judging.judging import Check, JudgedImage, Judgement, LoadDetector
-
-
-def build(settings: dict[str, Any], _: LoadDetector) -> Check:
-    """It needs no model."""
-    return SharpnessCheck(min_variance=settings["min_variance"])
+from posemill.catalogue.checks import Option
+from workers.judging.check import ItemFacts, Judgement, Models
 
 
-class SharpnessCheck:
-    """Passes an image that is not blurred."""
+class Check:
+    """The variance over the grey picture, 0 to 255, at least `min`."""
 
-    def __init__(self, *, min_variance: float) -> None:
-        self._min_variance = min_variance
+    def __init__(self, least: float) -> None:
+        self._least = least
 
-    def judge(self, images: Sequence[JudgedImage]) -> list[Judgement]:
-        """One after the other."""
-        return [self._judgement(image) for image in images]
+    @classmethod
+    def load(cls, options: Mapping[str, Option], models: Models) -> Self:
+        """It has no network."""
+        return cls(float(options["min"] or 0))
 
-    def _judgement(self, image: JudgedImage) -> Judgement:
-        variance = laplacian_variance(np.asarray(image.content.picture.convert("L"), dtype=np.float64))
-        reason = "blurred" if variance < self._min_variance else ""
-        return Judgement(reason=reason, figures={"variance": round(variance, 2)})
-
-
-def laplacian_variance(grey: Any) -> float:
-    """Of grey values (height, width): the second differences in both directions, added; 0 where it is too small."""
-    if min(grey.shape) < 3:
-        return 0.0
-    middle = grey[1:-1, 1:-1]
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    return float((around - 4 * middle).var())
+    def judge(self, picture: Image.Image, facts: ItemFacts) -> Judgement:
+        """The same for every prompt and pose."""
+        edges = cv2.Laplacian(np.asarray(picture.convert("L")), cv2.CV_64F)
+        sharpness = float(np.var(edges))
+        passed = sharpness >= self._least
+        return Judgement(passed=passed, reason=None if passed else "not_sharp", figures={"sharpness": sharpness})
