@@ -16,7 +16,7 @@ from posemill.queue.dispatcher import LOCK_SECONDS, Dispatcher, PlanReader
 from posemill.queue.ledger import Ledger
 from posemill.queue.rebuild import rebuild
 from posemill.queue.run_states import write_state
-from posemill.queue.window import queue_length
+from posemill.queue.window import Window, queue_length
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_state
 from posemill.storage.store import Store
@@ -169,6 +169,8 @@ def test_the_look_ahead_ends_where_a_window_of_batches_was_passed_over(
     for _ in range(4):
         loop.tick()
     assert ledger.redis.zrange(blocked, 0, -1) == ["0", "1", "2"]
+    window = Window(ledger, RUN, Stage.GENERATE, "q", 2)
+    assert window.passed_over() == [0, 1], "no more of them are looked at than the window holds"
 
 
 @pytest.mark.parametrize(

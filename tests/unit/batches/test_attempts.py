@@ -6,7 +6,6 @@ import redis
 from posemill.errors import BadInput, LeaseLost, RunFault, TransientError
 from posemill.queue.ledger import History
 from posemill.settings import Settings
-from workers.batches import attempts
 from workers.batches.attempts import (
     Draining,
     HandBack,
@@ -29,7 +28,9 @@ TOGETHER, ROW_BY_ROW, ISOLATED = Manner.TOGETHER, Manner.ROW_BY_ROW, Manner.ISOL
 def even(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, float]]:
     """Delays are not spread; gives between what they would have been."""
     asked: list[tuple[float, float]] = []
-    monkeypatch.setattr(attempts.random, "uniform", lambda least, most: asked.append((least, most)) or 1.0)
+    monkeypatch.setattr(
+        "workers.batches.attempts.random.uniform", lambda least, most: asked.append((least, most)) or 1.0
+    )
     return asked
 
 

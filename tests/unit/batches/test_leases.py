@@ -1,6 +1,7 @@
 """Leases kept alive, and calls that wait for Redis, without one."""
 
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -98,7 +99,7 @@ def test_calls_that_redis_refuses_are_made_later_once_each_and_in_order() -> Non
         made.append(number)
 
     for number in (1, 2):
-        calls.make(lambda number=number: call(number))
+        calls.make(partial(call, number))
     away.clear()
     for _ in range(2):
         calls.flush()

@@ -11,7 +11,6 @@ from posemill.errors import BadInput, LeaseLost, PosemillError, RunFault, Transi
 from posemill.queue.ledger import History
 from posemill.settings import Settings
 from tests.planned import make_run
-from workers.batches import single_rows
 from workers.batches.row_process import RowProcessEnded
 from workers.batches.single_rows import SingleRows
 
@@ -77,8 +76,8 @@ def result(row: int, outcome: Outcome, message: str = "") -> SourceResult:
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A clock that moves when somebody sleeps; gives the sleeps."""
     slept: list[float] = []
-    monkeypatch.setattr(single_rows.time, "monotonic", lambda: sum(slept))
-    monkeypatch.setattr(single_rows.time, "sleep", slept.append)
+    monkeypatch.setattr("workers.batches.single_rows.time.monotonic", lambda: sum(slept))
+    monkeypatch.setattr("workers.batches.single_rows.time.sleep", slept.append)
     return slept
 
 
