@@ -3,7 +3,7 @@
 import pytest
 
 from posemill.contract.keys import Stage
-from posemill.queue.death_reports import DeathReports
+from posemill.queue.death_reports import DeathReports, _delay_seconds
 from posemill.queue.ledger import History, Ledger, OnDevice, Verdict
 from posemill.settings import Settings, worker_id
 from tests.chaos.tcp_proxy import TcpProxy
@@ -58,3 +58,7 @@ def test_a_death_during_an_outage_is_told_afterwards(busy: Ledger, settings: Set
         assert histories(busy)[0].deaths == 0
         proxy.answer()
         wait_until(lambda: histories(busy)[0].deaths == 1, seconds=10)
+
+
+def test_the_delay_after_a_death_doubles_and_is_bounded() -> None:
+    assert [_delay_seconds(deaths) for deaths in (1, 2, 3, 6, 7, 8, 10_000)] == [0.5, 1, 2, 16, 30, 30, 30]

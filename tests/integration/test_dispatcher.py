@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
+import redis
 from celery import Celery
 
-from posemill.contract.keys import Priority, RunKeys, Stage, StageKeys, queue_list, queue_name
+from posemill.contract.keys import DISPATCHER, RUNS, Priority, RunKeys, Stage, StageKeys, queue_list, queue_name
 from posemill.contract.records import Outcome, RunState, encode
+from posemill.errors import TransientError
 from posemill.queue.celery_app import make_app
-from posemill.queue.dispatcher import Dispatcher, PlanReader
+from posemill.queue.dispatcher import LOCK_SECONDS, Dispatcher, PlanReader
 from posemill.queue.ledger import Ledger
 from posemill.queue.rebuild import rebuild
-from posemill.queue.window import queue_length
+from posemill.queue.run_states import write_state
+from posemill.queue.window import Window, queue_length
 from posemill.settings import Settings
 from posemill.storage.run_documents import read_state
 from posemill.storage.store import Store
@@ -57,9 +60,260 @@ def test_no_more_messages_are_out_than_the_window_holds(
 ) -> None:
     plan_run(store, ledger, RUN, sources=40)
     loop = dispatcher(store, ledger, app, settings, window=3)
-    for _ in range(3):
+    waiting = StageKeys(RUN, Stage.DETECT).waiting
+    for claimed in range(3):  # leased and sent together, and retries that are due beside them
         loop.tick()
+        assert out(ledger) == (claimed, 3 - claimed)
+        ledger.redis.zadd(waiting, {str(30 + claimed): 1.0})
+        ledger.claim(RUN, Stage.DETECT, claimed, 30)
+    loop.tick()
+    assert out(ledger) == (3, 0)
     assert queued(ledger, Stage.DETECT) == 3
+    ledger.commit(RUN, Stage.DETECT, 0, DONE)
+    loop.tick()
+    assert (out(ledger), sent(ledger, Stage.DETECT)) == ((2, 1), ["30"]), "what is due comes first, and counts"
+
+
+def out(ledger: Ledger) -> tuple[int, int]:
+    counts = ledger.snapshot(RUN).stages[Stage.DETECT]
+    return counts.leased, counts.sent
+
+
+def sent(ledger: Ledger, stage: Stage) -> list[str]:
+    return sorted(ledger.redis.zrange(StageKeys(RUN, stage).sent, 0, -1), key=int)
+
+
+def test_a_batch_that_went_out_again_is_neither_due_nor_passed_over_any_more(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN)
+    keys = StageKeys(RUN, Stage.DETECT)
+    ledger.redis.zadd(keys.waiting, {"0": 1.0})
+    ledger.redis.zadd(keys.blocked, {"1": 1.0})
+    ledger.redis.hset(f"posemill:run:{RUN}", "detect.cursor", 2)
+    loop = dispatcher(store, ledger, app, settings)
+    for _ in range(2):
+        loop.tick()
+    assert (sent(ledger, Stage.DETECT), queued(ledger, Stage.DETECT)) == (["0", "1"], 2)
+    assert ledger.redis.exists(keys.waiting, keys.blocked) == 0
+
+
+def test_a_retry_that_is_not_due_stays_in_line(store: Store, ledger: Ledger, app: Celery, settings: Settings) -> None:
+    plan_run(store, ledger, RUN)
+    ledger.redis.zadd(StageKeys(RUN, Stage.DETECT).waiting, {"1": ledger._now() + 60})
+    ledger.redis.hset(f"posemill:run:{RUN}", "detect.cursor", 2)
+    dispatcher(store, ledger, app, settings).tick()
+    assert sent(ledger, Stage.DETECT) == []
+
+
+def test_what_the_window_has_no_room_for_is_sent_later_and_what_is_done_never(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=12)
+    ledger.commit(RUN, Stage.DETECT, 3, DONE)
+    for batch in (0, 1):
+        ledger.claim(RUN, Stage.DETECT, batch, 30)  # one place of three is left
+    ledger.redis.hset(f"posemill:run:{RUN}", "detect.cursor", 2)
+    loop, seen = dispatcher(store, ledger, app, settings, window=3), []
+    for _ in range(5):
+        loop.tick()
+        seen.append(sent(ledger, Stage.DETECT))
+        for batch in seen[-1]:
+            ledger.commit(RUN, Stage.DETECT, int(batch), DONE)
+    assert seen == [["2"], ["4"], ["5"], [], []]
+
+
+def test_a_generate_batch_waits_for_all_its_detect_batches(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=8)
+    need(store, {0: [0, 1, 3], 1: [2]})
+    loop = dispatcher(store, ledger, app, settings)
+    for detected, ready in ((0, []), (3, []), (1, ["0"]), (2, ["0", "1", "2", "3"])):
+        ledger.commit(RUN, Stage.DETECT, detected, DONE)
+        loop.tick()
+        assert sent(ledger, Stage.GENERATE) == ready, f"after batch {detected}"
+
+
+def need(store: Store, needs: dict[int, list[int]]) -> None:
+    """Lets the first generate batches wait for these detect batches, the others in their shards for batch 2."""
+    for shard in (0, 1):
+        key = RunKeys(RUN).shard(Stage.GENERATE, shard)
+        header, rows = store.get(key).split(b"\n", 1)
+        values = msgspec.json.decode(header)
+        values["needs"] = [needs.get(2 * shard + place, [2]) for place in (0, 1)]
+        store.put(key, msgspec.json.encode(values) + b"\n" + rows)
+
+
+def test_no_batch_is_lost_in_a_small_window_in_which_most_wait_for_another(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=24)
+    loop, order = dispatcher(store, ledger, app, settings, window=3), [11, 4, 0, 8, 9, 1, 2, 10, 3, 5, 7, 6]
+    seen: list[str] = []
+    for detected in order:
+        ledger.commit(RUN, Stage.DETECT, detected, DONE)
+        for _ in range(3):
+            loop.tick()
+            seen += sent(ledger, Stage.GENERATE)
+            for batch in sent(ledger, Stage.GENERATE):
+                assert ledger.commit(RUN, Stage.GENERATE, int(batch), DONE) == "committed"
+    assert sorted(seen, key=int) == [str(batch) for batch in range(12)]
+
+
+def test_the_look_ahead_ends_where_a_window_of_batches_was_passed_over(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=24)
+    loop, blocked = dispatcher(store, ledger, app, settings, window=3), StageKeys(RUN, Stage.GENERATE).blocked
+    for _ in range(4):
+        loop.tick()
+    assert ledger.redis.zrange(blocked, 0, -1) == ["0", "1", "2"]
+    window = Window(ledger, RUN, Stage.GENERATE, "q", 2)
+    assert window.passed_over() == [0, 1], "no more of them are looked at than the window holds"
+
+
+@pytest.mark.parametrize(
+    ("state", "age", "goes_on"),
+    [(RunState.RETRYING, 60, True), (RunState.RETRYING, 5, False), (RunState.PAUSED, 60, False)],
+    ids=["abandoned", "somebody is at it", "paused"],
+)
+def test_a_retry_is_gone_on_with_when_nobody_has_ended_it_for_ten_seconds(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings, state: RunState, age: float, goes_on: bool
+) -> None:
+    plan_run(store, ledger, RUN)
+    write_state(store, RUN, state)
+    ledger.set_state(RUN, state)
+    ledger.redis.hset(f"posemill:run:{RUN}", "changed", ledger._now() - age)
+    dispatcher(store, ledger, app, settings).tick()
+    assert ledger.state(RUN) is (RunState.RUNNING if goes_on else state)
+
+
+def test_a_run_submitted_again_under_the_same_id_is_read_again(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=8)
+    loop = dispatcher(store, ledger, app, settings)
+    loop.tick()
+    queues = {Stage.DETECT: "big", Stage.GENERATE: "gpus"}
+    store.put(RunKeys(RUN).run, encode(msgspec.structs.replace(make_run(RUN), queues=queues)))
+    rebuild(store, ledger, RUN)
+    loop.tick()
+    assert queue_length(ledger.redis, "big") == 4
+
+
+def test_a_reader_of_plans_forgets_what_it_read_of_another_submission_alone(store: Store, ledger: Ledger) -> None:
+    reader = PlanReader(store)
+    for run_id in ("other", RUN):
+        plan_run(store, ledger, run_id)
+        reader.follow(run_id, "first")
+        reader.needs(run_id, Stage.GENERATE, 0)
+    reader.follow(RUN, "second")
+    assert (list(reader._runs), list(reader._headers)) == (["other"], [("other", Stage.GENERATE, 0)])
+
+
+def test_a_reader_of_plans_reads_a_run_and_a_header_once(
+    store: Store, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_run(store, ledger, RUN, sources=16)
+    reader, read, get = PlanReader(store), [], store.get
+    monkeypatch.setattr(store, "get", lambda key: (read.append(key), get(key))[1])
+    for _ in range(2):
+        reader.follow(RUN, "the same")
+        assert [reader.needs(RUN, Stage.GENERATE, batch) for batch in range(8)] == [[batch] for batch in range(8)]
+    keys = RunKeys(RUN)
+    assert read == [keys.run, *(keys.shard(Stage.GENERATE, shard) for shard in range(4))]
+
+
+def test_the_pace_is_noted_once_a_second_with_what_each_stage_has_finished(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN)
+    ledger.commit(RUN, Stage.DETECT, 0, {Outcome.DONE: 4, Outcome.REJECTED: 2, Outcome.FAILED: 1})
+    loop = dispatcher(store, ledger, app, settings)
+    for _ in range(2):
+        loop.tick()
+    assert [finished for _, finished in ledger.pace(RUN)] == [{"detect": 7, "generate": 0}]
+    loop._paced -= 2
+    loop.tick()
+    assert len(ledger.pace(RUN)) == 2
+
+
+def test_a_run_that_the_ledger_has_lost_is_taken_off_the_list(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    ledger.redis.sadd(RUNS, "gone")
+    dispatcher(store, ledger, app, settings).tick()
+    assert ledger.open_runs() == []
+
+
+@pytest.mark.parametrize("error", [TransientError("away"), OSError("away"), RuntimeError("a fault of our own")])
+def test_an_outage_pauses_no_run_and_a_fault_of_our_own_does(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    plan_run(store, ledger, RUN)
+    loop = dispatcher(store, ledger, app, settings)
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(loop, "_advance", broken)
+    loop.tick()
+    assert ledger.state(RUN) is (RunState.PAUSED if isinstance(error, RuntimeError) else RunState.RUNNING)
+
+
+def test_the_loop_goes_on_after_any_error_and_resigns_at_the_end(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop, stopped = dispatcher(store, ledger, app, settings.model_copy(update={"tick_seconds": 0.001})), Once()
+    errors: list[Exception] = [TransientError("away"), redis.ConnectionError("away"), RuntimeError("of Celery's")]
+
+    def tick() -> None:
+        if not errors:
+            assert ledger.redis.get(DISPATCHER), "it is elected while it works"
+            stopped.set()
+            return
+        raise errors.pop()
+
+    monkeypatch.setattr(loop, "tick", tick)
+    loop.run_until(stopped)
+    assert stopped.waited.count(1.0) == 3, "a second's pause after each"
+    assert ledger.redis.get(DISPATCHER) is None
+
+
+class Once(threading.Event):
+    """Waits for nothing, and keeps how long it should have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waited: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waited.append(timeout or 0.0)
+        return self.is_set()
+
+
+def test_who_is_not_elected_sends_nothing_and_removes_no_lock(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.redis.set(DISPATCHER, "another", ex=60)
+    loop, ticked = dispatcher(store, ledger, app, settings), []
+    monkeypatch.setattr(loop, "tick", lambda: ticked.append(1))
+    assert not loop._elected()
+    assert ledger.redis.ttl(DISPATCHER) > 50, "nor shortens it"
+    loop._resign()
+    assert (ledger.redis.get(DISPATCHER), ticked) == ("another", [])
+
+
+def test_the_elected_one_s_lock_is_kept_while_it_works_and_runs_out_without_it(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    loop = dispatcher(store, ledger, app, settings)
+    assert loop._elected()
+    assert 0 < ledger.redis.ttl(DISPATCHER) <= LOCK_SECONDS == 10
+    ledger.redis.expire(DISPATCHER, 2)
+    assert loop._elected()
+    assert ledger.redis.ttl(DISPATCHER) > 8
 
 
 def test_every_batch_is_sent_once_when_nothing_goes_wrong(

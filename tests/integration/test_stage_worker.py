@@ -1,6 +1,9 @@
 """Claim, load, compute, save, commit: with real Redis and S3 and a stand-in for the device."""
 
+import threading
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from tests.conftest import wait_until
 from tests.planned import plan_run, write_records
 from workers.batches.anatomy import StageWorker
 from workers.batches.attempts import retry_delay
+from workers.batches.heartbeat import Heartbeat
 from workers.batches.leases import LeaseKeeper
 from workers.batches.plan_reader import Slices
 from workers.batches.row_process import RowProcessEnded
@@ -38,6 +42,7 @@ class Work:
         self.bad_load: int | None = None  # a row whose loading goes wrong
         self.computed = 0
         self.unloaded = 0
+        self.resident: list[str] = []
         self.ends: list[int] = []  # exit statuses of its worker
         self.kept: BatchRecord | None = None
         self.before_save = lambda: None
@@ -505,3 +510,125 @@ def test_delays_between_attempts_grow_and_stay_bounded() -> None:
     delays = [retry_delay(attempt) for attempt in range(1, 20)]
     assert delays[0] < delays[3] < delays[6]
     assert max(delays) <= 75
+
+
+def test_a_record_says_which_attempt_by_whom_and_with_what(
+    work: Work, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    claim = ledger.claim(RUN, Stage.DETECT, 0, 30)
+    ledger.release(RUN, Stage.DETECT, 0, claim.fence)
+    worker(work, store, ledger, settings, "me").do(RUN, 0)
+    made = record(store)
+    assert (made.attempt, made.worker, made.made_with) == (2, "me", {"by": "a test"})
+    assert (made.run_id, made.stage, made.batch) == (RUN, Stage.DETECT, 0)
+    assert made.finished_at.endswith("+00:00")
+
+
+def test_a_batch_all_done_has_no_flag_and_one_with_a_rejected_row_has(
+    work: Work, store: Store, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, save = worker(work, store, ledger, settings), work.save
+    busy.do(RUN, 0)
+    monkeypatch.setattr(work, "save", lambda *rows: [save(*rows)[0], *work._results([3], Outcome.REJECTED, "")])
+    busy.do(RUN, 1)
+    keys = RunKeys(RUN)
+    assert [store.head(keys.flag(Stage.DETECT, batch)) is not None for batch in (0, 1)] == [False, True]
+
+
+def test_a_worker_counts_what_it_finished_and_a_step_at_each_message(
+    work: Work, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    busy = worker(work, store, ledger, settings)
+    for batch, finished in ((0, 1), (0, 1), (1, 2)):
+        busy.stepped = 0.0
+        busy.do(RUN, batch)
+        assert (busy.finished, busy.stepped > 0) == (finished, True)
+
+
+def test_a_lease_lost_while_the_batch_is_computed_uploads_nothing(
+    work: Work, store: Store, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy, saved = worker(work, store, ledger, settings), []
+    work.before_save = lambda: saved.append(1)
+
+    def lose(run: Run, loaded: list[int]) -> list[int]:
+        (lease,) = busy._keeper.held
+        lease.lost = True
+        return loaded
+
+    monkeypatch.setattr(work, "compute", lose)
+    busy.do(RUN, 0)
+    assert (saved, store.head(RunKeys(RUN).record(Stage.DETECT, 0))) == ([], None)
+    assert ledger.history(RUN, Stage.DETECT, 0) == History(claims=1), "and nothing is charged"
+
+
+def test_what_is_held_is_handed_back_at_once(work: Work, store: Store, ledger: Ledger, settings: Settings) -> None:
+    busy = worker(work, store, ledger, settings)
+    work.before_save = busy.hand_back
+    busy.do(RUN, 0)
+    assert store.head(RunKeys(RUN).record(Stage.DETECT, 0)) is None
+    assert ledger.history(RUN, Stage.DETECT, 0) == History(claims=1)
+
+
+def test_calls_that_wait_are_made_before_the_next_batch_is_claimed(
+    work: Work, store: Store, ledger: Ledger, settings: Settings, down: set[str]
+) -> None:
+    busy = worker(work, store, ledger, settings)
+    down.add("commit")
+    busy.do(RUN, 0)
+    down.clear()
+    busy.do("no-such-run", 0)
+    assert ledger.snapshot(RUN).stages[Stage.DETECT].done == 2
+
+
+def test_a_batch_is_not_made_before_its_run_is_paused_when_it_is_hopeless(
+    work: Work, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    for _ in range(settings.max_attempts + 3):
+        fence = ledger.claim(RUN, Stage.DETECT, 0, 30).fence
+        ledger.release(RUN, Stage.DETECT, 0, fence, failed=True, error="boom")
+    worker(work, store, ledger, settings).do(RUN, 0)
+    assert (work.computed, ledger.state(RUN)) == (0, RunState.PAUSED)
+    assert read_state(store, RUN).reason == "detect batch 0 cannot be made nor failed: boom"
+
+
+def test_a_note_of_the_device_outlives_a_batch_that_is_nearly_stuck_and_says_how_it_is_made(
+    work: Work, store: Store, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[OnDevice, float]] = []
+    monkeypatch.setattr(ledger, "note_device", lambda _, note, *, seconds: seen.append((note, seconds)))
+    patient = settings.model_copy(update={"stuck_seconds": 50})
+    busy = worker(work, store, ledger, patient)
+    busy.do(RUN, 0)
+    assert [(note.run_id, note.stage, note.batch, note.alone, seconds) for note, seconds in seen] == [
+        (RUN, Stage.DETECT, 0, False, 100)
+    ]
+
+
+def test_a_watched_process_is_noted_as_such(
+    work: Work, store: Store, ledger: Ledger, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    die("w", ledger, 2)
+    seen: list[bool] = []
+    monkeypatch.setattr(ledger, "note_device", lambda _, note, *, seconds: seen.append(note.alone))
+    worker(work, store, ledger, settings).do(RUN, 0)
+    assert seen == [True]
+
+
+def test_a_heartbeat_says_what_its_worker_holds_and_is_taken_away_at_the_end(
+    work: Work, store: Store, ledger: Ledger, settings: Settings
+) -> None:
+    busy, queue, stopped = worker(work, store, ledger, settings), "some-queue", threading.Event()
+    work.resident = ["openpose"]
+    busy.stepped, busy.finished = time.monotonic() - 40, 7
+    ledger.redis.lpush(queue, "one")
+    beat = Heartbeat(ledger, stage=Stage.DETECT, queue=queue, worker=busy, keeper=busy._keeper)
+    beat.beat()
+    (said,) = ledger.workers().values()
+    assert 39 < said.pop("idle_seconds") < 60
+    assert abs(said.pop("seen") - time.time()) < 30
+    assert said == {"stage": "detect", "batches": 7, "leases": 0, "resident": ["openpose"], "queued": 1}
+    stopped.set()
+    busy.pending._calls.append(partial(ledger.redis.set, "paid", 1))
+    beat.run_until(stopped)
+    assert (ledger.workers(), ledger.redis.get("paid")) == ({}, "1"), "what is owed is paid without another batch"

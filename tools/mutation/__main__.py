@@ -10,8 +10,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from producer.local.services import EmbeddedServices
-from tools.mutation.core import CORE
-from tools.mutation.operators import Mutant, mutants_of
+from tools.mutation.core import AREAS
+from tools.mutation.operators import UNSEEN, Mutant, mutants_of
 from tools.mutation.runner import ROOT, Trial
 
 EQUIVALENT = Path(__file__).parent / "equivalent.toml"  # mutants that change no behaviour, each with its reason
@@ -22,15 +22,19 @@ Job = tuple[Mutant | None, tuple[str, ...]]
 
 
 def main() -> int:
-    """Try a sample of each file's mutants and print what survived; 0 when the goal is reached."""
+    """Try a sample of each file's mutants and print what survived; 0 when every area reaches the goal."""
     options = _options()
     known = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))["equivalent"]
     chosen = [
         (mutant, tests)
-        for file, tests in CORE.items()
-        if options.only in file
+        for area, files in AREAS.items()
+        for file, tests in files.items()
+        if options.only in file or options.only in area
         for mutant in _sample(file, options.each, options.seed, set(known))
     ]
+    if options.equivalent:
+        _print_equivalent(known)
+        return 0
     begun = time.monotonic()
     with ExitStack() as stack:
         lanes = [_started(stack) for _ in range(options.lanes)]
@@ -45,14 +49,23 @@ def main() -> int:
 
 
 def _report(results: list[tuple[Mutant, bool]], seconds: float) -> int:
-    files = dict.fromkeys(mutant.file for mutant, _ in results)
-    for file in files:
-        noticed = [seen for mutant, seen in results if mutant.file == file]
-        print(f"  {file}: {sum(noticed)} of {len(noticed)}")
+    scores = []
+    for area, files in AREAS.items():
+        if noticed := [seen for mutant, seen in results if mutant.file in files]:
+            scores.append(sum(noticed) / len(noticed))
+            print(f"{scores[-1]:6.1%}  {area}: {sum(noticed)} of {len(noticed)}")
+        for file in files:
+            if noticed := [seen for mutant, seen in results if mutant.file == file]:
+                print(f"          {file}: {sum(noticed)} of {len(noticed)}")
     seen = sum(noticed for _, noticed in results)
-    score = seen / max(1, len(results))
-    print(f"{seen} of {len(results)} mutants noticed ({score:.1%}) in {seconds:.0f} s")
-    return 0 if score >= GOAL else 1
+    print(f"{seen} of {len(results)} mutants noticed ({seen / max(1, len(results)):.1%}) in {seconds:.0f} s")
+    return 0 if min(scores, default=0) >= GOAL else 1
+
+
+def _print_equivalent(reasons: dict[str, str]) -> None:
+    print("Not broken, for no test could notice:")
+    for name, reason in {**UNSEEN, **reasons}.items():
+        print(f"  {name}\n    {reason}")
 
 
 def _tried(jobs: list[Job], lanes: list[EmbeddedServices], *, say: bool = False) -> list[tuple[Job, bool]]:
@@ -104,10 +117,11 @@ def _import_libraries() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tools.mutation", description=__doc__)
-    parser.add_argument("--only", default="", help="files whose path holds this")
-    parser.add_argument("--each", type=int, default=25, help="mutants of a file at most")
+    parser.add_argument("--only", default="", help="files whose path, or whose area's name, holds this")
+    parser.add_argument("--each", type=int, default=12, help="mutants of a file at most")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--lanes", type=int, default=2, help="mutants at a time")
+    parser.add_argument("--equivalent", action="store_true", help="list what is not broken, with the reasons, and end")
     return parser.parse_args()
 
 

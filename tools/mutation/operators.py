@@ -22,6 +22,15 @@ LUA = (
 )  # fmt: skip
 
 
+UNSEEN = {
+    "log.…": "what a log says is for people; nothing is decided by it",
+    "class …(frozen=, kw_only=)": "mypy holds them",
+    "strict=, transaction=": "a proof that two lists are as long as each other; one round trip, whole or in parts",
+    "content_type=": "what a browser is told of an object; nothing of ours reads it",
+}
+"""Places that are not broken, and why no test could, or should, notice."""
+UNSEEN_NAMES = ("strict", "transaction", "content_type")
+
 Change = Callable[[Any], object]
 
 
@@ -64,8 +73,9 @@ def _of_lua(file: str, text: str) -> Iterator[Mutant]:
 
 def _of_python(file: str, text: str) -> Iterator[Mutant]:
     tree = ast.parse(text)
+    left = {id(inner) for node in ast.walk(tree) for part in _unseen(node) for inner in ast.walk(part)}
     for index, node in enumerate(ast.walk(tree)):
-        for change in _changes(node):
+        for change in [] if id(node) in left else _changes(node):
             broken = copy.deepcopy(tree)
             target = next(each for place, each in enumerate(ast.walk(broken)) if place == index)
             before = ast.unparse(target)
@@ -87,6 +97,17 @@ def _difference(before: str, after: str) -> tuple[str, str]:
     return (olds[-1].strip(), "(dropped)") if len(olds) > len(news) else (before[:80], after[:80])
 
 
+def _unseen(node: ast.AST) -> list[ast.AST]:
+    """Parts of a node that are left as they are; see UNSEEN."""
+    if isinstance(node, ast.ClassDef):
+        return list(node.keywords)
+    if isinstance(node, ast.Assign) and _is_duration(node):
+        return [node.value]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log."):
+        return [node]
+    return [node] if isinstance(node, ast.keyword) and node.arg in UNSEEN_NAMES else []
+
+
 def _changes(node: ast.AST) -> list[Change]:
     """What may be done to a node, each as a function of its copy."""
     if isinstance(node, ast.Compare) and type(node.ops[0]) in COMPARISONS:
@@ -100,6 +121,8 @@ def _changes(node: ast.AST) -> list[Change]:
         return [lambda copied: setattr(copied, "op", operator())]
     if isinstance(node, ast.If | ast.IfExp | ast.While):
         return [lambda copied: setattr(copied, "test", ast.UnaryOp(op=ast.Not(), operand=copied.test))]
+    if isinstance(node, ast.Assign) and _is_duration(node):
+        return [lambda copied: setattr(copied.value, "value", copied.value.value * 10)]
     return _omissions(node) or _other_constant(node)
 
 
@@ -114,11 +137,17 @@ def _other_constant(node: ast.AST) -> list[Change]:
 def _omissions(node: ast.AST) -> list[Change]:
     """A keyword argument or a line left out."""
     if isinstance(node, ast.Call):
-        named = [place for place, keyword in enumerate(node.keywords) if keyword.arg]
+        named = [place for place, each in enumerate(node.keywords) if each.arg and each.arg not in UNSEEN_NAMES]
         return [lambda copied, place=place: copied.keywords.pop(place) for place in named]  # type: ignore[misc]
     if isinstance(node, ast.FunctionDef | ast.For | ast.With | ast.Try | ast.If):
         return [_dropping(place) for place, line in enumerate(node.body) if _may_go(line)]
     return []
+
+
+def _is_duration(node: ast.Assign) -> bool:
+    """A constant of so many seconds: one more is nothing that anybody could tell, ten times as many is."""
+    name, value = node.targets[0], node.value
+    return isinstance(name, ast.Name) and name.id.endswith("_SECONDS") and isinstance(value, ast.Constant)
 
 
 def _dropping(place: int) -> Change:

@@ -1,7 +1,10 @@
 """The mutation tool breaks what it says, and its table names files that exist."""
 
+import tomllib
+
 import pytest
 
+from tools.mutation.__main__ import EQUIVALENT, _sample
 from tools.mutation.core import CORE
 from tools.mutation.operators import mutants_of
 from tools.mutation.runner import ROOT
@@ -22,6 +25,7 @@ def test_every_file_of_the_core_and_its_tests_exist():
         ("def f():\n    g()\n    return 1", "def f():\n    g()\n    return 2"),
         ("x = True", "x = False"),
         ("def f():\n    raise ValueError", "def f():\n    pass"),
+        ("LONG_SECONDS = 30", "LONG_SECONDS = 300"),
     ],
 )
 def test_a_piece_of_python_is_broken_in_each_way(text: str, broken: str):
@@ -31,6 +35,27 @@ def test_a_piece_of_python_is_broken_in_each_way(text: str, broken: str):
 def test_texts_and_comments_are_left_alone():
     assert mutants_of("m.py", '"""Said."""\nx = "a" + y\nlog = f"{x}" + z') == []
     assert mutants_of("m.lua", "-- a < b\n") == []
+
+
+@pytest.mark.parametrize(
+    "text", ["log.info('%d', 1 + n)", "class A(B, frozen=True):\n    a: int", "zip(a, strict=True)"]
+)
+def test_what_no_test_should_notice_is_left_alone(text: str):
+    assert mutants_of("m.py", text) == []
+
+
+def test_of_the_sample_the_known_equivalent_ones_are_left_out_and_a_seed_always_gives_the_same():
+    file = "posemill/queue/window.py"
+    first, again, other = (_sample(file, 9, seed, set()) for seed in (1, 1, 2))
+    assert first == again != other
+    assert len(first) == 9
+    assert first[0].name not in [mutant.name for mutant in _sample(file, 10_000, 1, {first[0].name})]
+
+
+def test_every_equivalent_mutant_is_one_that_can_be_made_and_has_its_reason():
+    reasons = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))["equivalent"]
+    made = {mutant.name for file in CORE for mutant in mutants_of(file, (ROOT / file).read_text(encoding="utf-8"))}
+    assert [name for name, reason in reasons.items() if name not in made or not reason] == []
 
 
 def test_a_line_of_lua_is_dropped_and_its_comparisons_are_turned():
