@@ -11,6 +11,7 @@ import msgspec
 from posemill.contract.keys import Stage
 from posemill.contract.records import Plan, RunState
 from posemill.contract.stages import STAGES
+from posemill.queue.progress import Snapshot
 from producer.runs.handle import Status
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def status_values(status: Status) -> dict[str, Any]:
             stage: {**msgspec.to_builtins(counts), "finished": counts.finished}
             for stage, counts in snapshot.stages.items()
         },
+        **({"accepted_share": judged[0], "images_an_item": judged[1]} if (judged := judging(snapshot)) else {}),
         "remaining_seconds": status.remaining_seconds,
         "images_a_second": status.images_a_second,
     }
@@ -109,6 +111,8 @@ def print_status(status: Status) -> None:
                      counts.failed, counts.leased, counts.sent, counts.waiting))  # fmt: skip
     columns = ["stage", "finished", "", "done", "rejected", "failed", "working", "queued", "waiting"]
     print_table("", columns, rows, optional=("rejected", "failed", "working", "queued", "", "waiting"))
+    if judged := judging(snapshot):
+        click.echo(f"{100 * judged[0]:.0f} % of the images pass, {judged[1]:.2f} images for each item that is settled")
     if snapshot.refused_rows:
         click.echo(f"{snapshot.refused_rows} rows were refused; `posemill failures {snapshot.run_id}` says why")
     if snapshot.repeated_items:
@@ -116,6 +120,15 @@ def print_status(status: Status) -> None:
     if status.remaining_seconds is not None and status.remaining_seconds > 0:
         speed = f", {status.images_a_second:.3g} images a second" if status.images_a_second else ""
         click.echo(f"about {duration(status.remaining_seconds)} left{speed}")
+
+
+def judging(snapshot: Snapshot) -> tuple[float, float] | None:
+    """Share of judged images that passed, and images for each item with a final outcome; None where nobody judged."""
+    counts = snapshot.last
+    settled, made = counts.done + counts.rejected, counts.done + counts.rejected + counts.again
+    if not settled or not any(STAGES[stage].planned_by is not stage for stage in snapshot.stages):
+        return None
+    return counts.done / made, made / settled
 
 
 def duration(seconds: float) -> str:

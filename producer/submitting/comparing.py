@@ -18,7 +18,7 @@ def source_changes(store: Store, run: Run, shards: Iterator[Shard]) -> SourceCha
 
     Shards are compared by digest; rows are read from the first one that differs on.
     """
-    comparisons = {stage: _Comparison(store, run.id, stage) for stage in Stage}
+    comparisons = {stage: _Comparison(store, run.id, stage) for stage in (Stage.DETECT, Stage.GENERATE)}
     for shard in shards:
         comparisons[shard.stage].take(shard)
     detect, generate = comparisons[Stage.DETECT], comparisons[Stage.GENERATE]
