@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 LARGE = (".safetensors", ".bin", ".pth", ".pt", ".ckpt", ".onnx", ".msgpack")  # kept apart, as Git LFS does
 INFO = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/(.+))?$")
 RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)$")
@@ -59,6 +61,8 @@ class LoopbackHub:
     def __init__(self) -> None:
         self.repositories: dict[str, Repository] = {}
         self.tokens = {"hf_reader", "hf_stranger"}
+        self.blobs: dict[str, bytes] = {}
+        self.digests: dict[int, str] = {}  # by the content's identity: it is large
         self.requests: list[Request] = []
         self.bytes_a_second: float | None = None
         self.break_off_after: int | None = None  # bytes of each answer with a large file
@@ -89,12 +93,14 @@ class LoopbackHub:
         for name, content in sorted(files.items()):
             whole.update(name.encode() + hashlib.sha1(content).digest())
         repository.commits[whole.hexdigest()] = dict(files)
+        self.digests.update({id(content): digest_of(content) for content in files.values()})
+        self.blobs.update({self.digests[id(content)]: content for content in files.values()})
         return whole.hexdigest()
 
     def downloads(self, model: str) -> list[str]:
         """The names of the files that were sent to the end, or begun, each time that they were."""
         blobs = {
-            digest_of(content): name
+            self.digests[id(content)]: name
             for files in self.repositories[model].commits.values()
             for name, content in files.items()
         }
@@ -197,19 +203,15 @@ class _Handler(BaseHTTPRequestHandler):
             etag = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
             self._send_file(content, {"ETag": f'"{etag}"', "X-Repo-Commit": commit}, large=False)
             return
-        headers = {
-            "X-Repo-Commit": commit, "X-Linked-Etag": f'"{digest_of(content)}"', "X-Linked-Size": str(len(content)),
-            "Location": f"{self.hub.store_url}/blobs/{digest_of(content)}",
-        }  # fmt: skip
+        digest = self.hub.digests[id(content)]
+        headers = {"X-Repo-Commit": commit, "X-Linked-Etag": f'"{digest}"', "X-Linked-Size": str(len(content))}
+        headers["Location"] = f"{self.hub.store_url}/blobs/{digest}"
         self._send(302, b"", headers)
 
     def _blob(self, digest: str) -> None:
-        for repository in self.hub.repositories.values():
-            for files in repository.commits.values():
-                for content in files.values():
-                    if digest_of(content) == digest:
-                        self._send_file(content, {"ETag": f'"{digest}"'}, large=True)
-                        return
+        if content := self.hub.blobs.get(digest):
+            self._send_file(content, {"ETag": f'"{digest}"'}, large=True)
+            return
         raise _Refused(403)
 
     def _find(self, model: str, revision: str) -> tuple[Repository, str]:
@@ -273,3 +275,17 @@ class _Handler(BaseHTTPRequestHandler):
         if len(whole) < len(content):
             self.wfile.flush()
             self.close_connection = True
+
+
+def lead_to(hub: LoopbackHub, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """huggingface_hub reads its variables once, when it is imported: here they are set as if that were now."""
+    from huggingface_hub import constants
+
+    for name, value in hub.environment(home).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
+    monkeypatch.setattr(constants, "HF_HOME", str(home))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(home / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(home / "token"))

@@ -9,6 +9,7 @@ from posemill.settings import Settings
 from posemill.storage.store import Store
 from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
+from workers.models.hub_models import HubModels
 from workers.models.model_folders import ModelFolders
 
 
@@ -27,7 +28,7 @@ def _detect_work(store: Store, slices: Slices, settings: Settings, _: Ledger) ->
     def load(spec: DetectSpec) -> Detector:
         return load_detector(spec, device=device, folders=folders)
 
-    return DetectWork(store, slices, settings, load_detector=load)
+    return DetectWork(store, slices, settings, load_detector=load, models=HubModels(store, folders))
 
 
 def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
@@ -37,10 +38,13 @@ def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Led
     from workers.models.placement import choose_placement
 
     placement = choose_placement(settings)
-    loader = Loader(placement, ModelFolders.of(settings.model_folders))
+    folders = ModelFolders.of(settings.model_folders)
+    loader, models = Loader(placement, folders), HubModels(store, folders, half=placement.is_half)
     fitting = FittingSizes(ledger, card=placement.card)
     free_bytes = loader.free_bytes if loader.shares else None
-    return GenerateWork(store, slices, settings, load_pipeline=loader.load, fitting=fitting, free_bytes=free_bytes)
+    return GenerateWork(
+        store, slices, settings, load_pipeline=loader.load, models=models, fitting=fitting, free_bytes=free_bytes
+    )
 
 
 MAKERS = {Stage.DETECT: _detect_work, Stage.GENERATE: _generate_work}

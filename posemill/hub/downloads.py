@@ -34,6 +34,15 @@ def download(model: str, commit: str, name: str) -> Path:
         return Path(hf_hub_download(model, name, revision=commit))
 
 
+def without_bars_of_the_client() -> None:
+    """huggingface_hub draws a bar for every file, in logs as well; progress is told by `fetch`."""
+    try:
+        from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+    except ImportError:
+        return
+    disable_progress_bars()
+
+
 def _fetch_blob(model: str, commit: str, name: str) -> None:
     """Try while bytes come; raises what the last try met."""
     tries, before = 0, -1

@@ -77,6 +77,8 @@ def fetch(need: Need, *, half: bool, watch: Watch = lambda _: None) -> Fetched:
 
 def choose(need: Need, folder: Path, *, half: bool) -> Choice:
     """What is loaded of a folder on this machine. Raises RunFault when the model cannot be used as it is."""
+    if not folder.is_dir():
+        raise RunFault(f"{need.model} cannot be loaded: it is no folder on this machine, and no hub id")
     files = [str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()]
     wishes = Wishes(half=half, variant=need.variant, allow_pickle=need.allow_pickle)
     return _choice(need, files, wishes, lambda name: folder / name)
