@@ -16,6 +16,7 @@ from posemill.catalogue.models import SchedulerName
 from posemill.catalogue.pairing import SINGLE_FILE, mismatch
 from posemill.contract.specs import ControlNetSpec, GenerateSpec, LoraSpec
 from posemill.errors import RunFault
+from posemill.hub.choosing import Choice
 from posemill.hub.fetching import choose
 from posemill.hub.needs import Need, needs_of_generate, network_need
 
@@ -55,6 +56,15 @@ class Models:
         pipe = AutoPipelineForText2Image.from_pipe(base, controlnet=controlnet)
         pipe.scheduler = SCHEDULERS[SchedulerName(spec.scheduler)].from_config(base.scheduler.config)
         return pipe, base
+
+    def variants(self, spec: GenerateSpec) -> dict[str, Any]:
+        """Which variant of the base's and of each ControlNet's files is loaded; nothing where there is none."""
+        base = [] if spec.base.endswith(SINGLE_FILE) else [next(iter(needs_of_generate(spec)))]
+        nets = [network_need(net.controlnet, net.controlnet_revision, spec) for net in spec.controlnets]
+        found = [self._choice(need).variant for need in (*base, *nets)]
+        if not any(found):
+            return {}
+        return {"variants": {"base": found[0] if base else None, "controlnets": found[len(base) :]}}
 
     def _controlnet(self, wanted: ControlNetSpec, spec: GenerateSpec) -> Any:
         need = network_need(wanted.controlnet, wanted.controlnet_revision, spec)
@@ -112,11 +122,14 @@ class Models:
 
         Raises RunFault for one that has no form that may be loaded.
         """
-        choice = choose(need, Path(need.model), half=self._dtype != torch.float32)
+        choice = self._choice(need)
         if choice.pickled:
             log.warning("%s is loaded from pickles, with weights_only: %s", need.model, ", ".join(choice.pickled))
         forms = None if choice.pickled else True  # None: where a part has safetensors, these
         return {"torch_dtype": self._dtype, "use_safetensors": forms, "variant": choice.variant}
+
+    def _choice(self, need: Need) -> Choice:
+        return choose(need, Path(need.model), half=self._dtype != torch.float32)
 
 
 def _is_sdxl(single_file: str) -> bool:

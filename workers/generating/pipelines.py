@@ -132,7 +132,9 @@ class Loader:
             if spec.long_prompts == "chunk" and hasattr(pipe, "text_encoder_2"):
                 raise RunFault(f"{spec.base} has two text encoders; prompts cannot be chunked: long_prompts: truncate")
             _place(pipe, self._placement)
-            return DiffusersPipeline(pipe, base, self._placement, _revisions(pipe, spec))
+            loaded = DiffusersPipeline(pipe, base, self._placement, _revisions(pipe, spec))
+            loaded.made_with |= self._models.variants(placed)
+            return loaded
 
     @property
     def shares(self) -> bool:
