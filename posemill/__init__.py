@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from posemill.errors import (
         BadInput,
         ChangedObject,
+        HubAway,
         LeaseLost,
         NotFound,
         NothingToDo,
@@ -46,6 +47,7 @@ __all__ = [
     "BadInput",
     "ChangedObject",
     "Exported",
+    "HubAway",
     "LeaseLost",
     "NotFound",
     "NotOver",

@@ -13,7 +13,8 @@ PosemillError
 │   ├── RunPaused           it has stopped a run that somebody waits for
 │   └── UnreadableRecord    run, plan or record in storage is not what posemill wrote
 ├── TransientError          trying again later may help: storage 5xx, time-outs, out of memory
-│   └── OutOfMemory
+│   ├── OutOfMemory
+│   └── HubAway             the Hub of models does not answer, or a download broke off
 ├── NotOver                 a run did not end in the time that was given to it; a TimeoutError too
 ├── LeaseLost               another worker took the batch over; what was computed is thrown away
 └── ServiceError            Redis, storage or an embedded server cannot be reached or is misconfigured
@@ -106,6 +107,12 @@ class OutOfMemory(TransientError):
     """The device could not hold the batch; a smaller one may fit."""
 
     code = "out_of_memory"
+
+
+class HubAway(TransientError):
+    """The Hub of models does not answer, or a download broke off; what was fetched of it is kept."""
+
+    code = "hub_away"
 
 
 class NotOver(PosemillError, TimeoutError):

@@ -16,6 +16,7 @@ from posemill.settings import Settings
 from posemill.storage.store import Store, open_store
 from producer.local.local_fleet import worker_children
 from producer.local.services import EmbeddedServices
+from tests.loopback_hub import LoopbackHub, lead_to, loopback_hub
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # several processes share the cores; torch is imported after this
 
@@ -78,6 +79,14 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.tiny_model import write_tiny_model
 
     return write_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackHub]:
+    """A model hub without models, to which this process and those it starts are led, with a cache of their own."""
+    with loopback_hub() as running:
+        lead_to(running, tmp_path / "hf_home", monkeypatch)
+        yield running
 
 
 @pytest.fixture

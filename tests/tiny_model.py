@@ -27,9 +27,9 @@ BLOCKS = {
 }
 
 
-def write_tiny_model(folder: Path) -> Path:
+def write_tiny_model(folder: Path, *, seed: int = 7) -> Path:
     """The folder holds the base; folder/controlnet the ControlNet."""
-    return _write(folder, seed=7, blocks=BLOCKS)
+    return _write(folder, seed=seed, blocks=BLOCKS)
 
 
 def write_tiny_sd2(folder: Path) -> Path:

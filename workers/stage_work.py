@@ -10,6 +10,7 @@ from posemill.settings import Settings
 from posemill.storage.store import Store
 from workers.batches.batch_work import BatchWork
 from workers.batches.plan_reader import Slices
+from workers.models.hub_models import HubModels
 from workers.models.model_folders import ModelFolders
 
 
@@ -28,7 +29,7 @@ def _detect_work(store: Store, slices: Slices, settings: Settings, _: Ledger) ->
     def load(spec: DetectSpec) -> Detector:
         return load_detector(spec, device=device, folders=folders)
 
-    return DetectWork(store, slices, settings, load_detector=load)
+    return DetectWork(store, slices, settings, load_detector=load, models=HubModels(store, folders))
 
 
 def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Ledger) -> BatchWork[Any]:
@@ -38,10 +39,13 @@ def _generate_work(store: Store, slices: Slices, settings: Settings, ledger: Led
     from workers.models.placement import choose_placement
 
     placement = choose_placement(settings)
-    loader = Loader(placement, ModelFolders.of(settings.model_folders))
+    folders = ModelFolders.of(settings.model_folders)
+    loader, models = Loader(placement, folders), HubModels(store, folders, half=placement.is_half)
     fitting = FittingSizes(ledger, card=placement.card)
     free_bytes = loader.free_bytes if loader.shares else None
-    return GenerateWork(store, slices, settings, load_pipeline=loader.load, fitting=fitting, free_bytes=free_bytes)
+    return GenerateWork(
+        store, slices, settings, load_pipeline=loader.load, models=models, fitting=fitting, free_bytes=free_bytes
+    )
 
 
 def _judge_work(store: Store, slices: Slices, settings: Settings, _: Ledger) -> BatchWork[Any]:
@@ -49,12 +53,13 @@ def _judge_work(store: Store, slices: Slices, settings: Settings, _: Ledger) -> 
     from workers.judging.judge_work import JudgeWork
     from workers.models.placement import choose_device
 
-    models = Models(device=choose_device(settings.device), folders=ModelFolders.of(settings.model_folders))
+    folders = ModelFolders.of(settings.model_folders)
+    models = Models(device=choose_device(settings.device), folders=folders)
 
     def load(spec: CheckSpec) -> Check:
         return load_check(spec.check, spec.options, models)
 
-    return JudgeWork(store, slices, load_check=load)
+    return JudgeWork(store, slices, load_check=load, models=HubModels(store, folders))
 
 
 MAKERS = {Stage.DETECT: _detect_work, Stage.GENERATE: _generate_work, Stage.VERIFY: _judge_work}

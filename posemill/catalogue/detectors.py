@@ -14,6 +14,7 @@ class DetectorRow(msgspec.Struct, frozen=True, kw_only=True):
     family: str  # the file of workers/detecting/annotators/ that builds it
     weights: str | None = None  # hub id that is taken unless others are given
     takes_weights: bool = False
+    files: tuple[str, ...] = ()  # of its weights, in their folder; none: a model in transformers' layout
     settings: tuple[str, ...] = ()  # it supports these, and the resolutions
     library: str = "controlnet_aux"  # the package that does its work
     shipped: str | None = None  # the folder of its weights among those that ship with posemill
@@ -21,6 +22,14 @@ class DetectorRow(msgspec.Struct, frozen=True, kw_only=True):
     licence: str
 
 
+CARD_FOLDER = "annotator/ckpts/"  # in CARD_WEIGHTS
+FACE = "facenet.pth"
+ANNOTATORS = "lllyasviel/Annotators"  # has the one file of OPENPOSE that CARD_WEIGHTS lacks, and more
+OPENPOSE = ("body_pose_model.pth", "hand_pose_model.pth", FACE)
+MIDAS = ("dpt_hybrid-midas-501f0c75.pt",)
+HED = ("ControlNetHED.pth",)
+MLSD = ("mlsd_large_512_fp32.pth",)
+DWPOSE = ("yolox_l.onnx", "dw-ll_ucoco_384.onnx")
 POSE_SETTINGS = ("include_hand", "include_face", "min_score", "exact")
 
 DETECTORS = {
@@ -29,6 +38,7 @@ DETECTORS = {
         family="openpose",
         weights=CARD_WEIGHTS,
         takes_weights=True,
+        files=OPENPOSE,
         settings=POSE_SETTINGS,
         licence=CMU,
     ),
@@ -55,6 +65,7 @@ DETECTORS = {
         family="dwpose",
         library="rtmlib",
         takes_weights=True,
+        files=DWPOSE,
         settings=POSE_SETTINGS,
         on=("include_hand", "include_face"),
         licence="Apache-2.0 (rtmlib and its models)",
@@ -62,28 +73,38 @@ DETECTORS = {
     "canny": DetectorRow(
         kind="canny", family="canny", settings=("low_threshold", "high_threshold"), licence="Apache-2.0 (OpenCV)"
     ),
-    "depth": DetectorRow(kind="depth", family="midas", weights=CARD_WEIGHTS, takes_weights=True, licence="MIT (MiDaS)"),
+    "depth": DetectorRow(
+        kind="depth",
+        family="midas",
+        weights=CARD_WEIGHTS,
+        takes_weights=True,
+        files=MIDAS,
+        licence="MIT (MiDaS)",
+    ),
     "normal": DetectorRow(
         kind="normal",
         family="midas",
         weights=CARD_WEIGHTS,
         takes_weights=True,
+        files=MIDAS,
         settings=("bg_th",),
         licence="MIT (MiDaS)",
     ),
     "hed": DetectorRow(
         kind="hed",
         family="hed",
-        weights="lllyasviel/Annotators",
+        weights=ANNOTATORS,
         takes_weights=True,
+        files=HED,
         settings=("safe",),
         licence="Apache-2.0 (ControlNetHED)",
     ),
     "scribble": DetectorRow(
         kind="scribble",
         family="hed",
-        weights="lllyasviel/Annotators",
+        weights=ANNOTATORS,
         takes_weights=True,
+        files=HED,
         settings=("safe",),
         licence="Apache-2.0 (ControlNetHED)",
     ),
@@ -92,6 +113,7 @@ DETECTORS = {
         family="mlsd",
         weights=CARD_WEIGHTS,
         takes_weights=True,
+        files=MLSD,
         settings=("thr_v", "thr_d"),
         licence="Apache-2.0 (M-LSD)",
     ),

@@ -32,12 +32,18 @@ def _given(value: Any) -> Any:
 
 def control_digest(source_sha256: str, spec: DetectSpec) -> str:
     """Identity of a control image: the source's bytes and all that shapes the drawing."""
-    return digest("control", DRAWING, source_sha256, spec)
+    return digest("control", DRAWING, source_sha256, _identifying(spec))
 
 
 def picture_digest(detects: Sequence[DetectSpec], generate: GenerateSpec) -> str:
     """The part of an item's identity that all items of a run share; `model` is only a name for people."""
-    return digest("picture", DRAWING, list(detects), msgspec.structs.replace(generate, model=""))
+    shared = msgspec.structs.replace(generate, model="", base_config_revision=None)
+    return digest("picture", DRAWING, [_identifying(spec) for spec in detects], shared)
+
+
+def _identifying(spec: DetectSpec) -> DetectSpec:
+    """Without what came into specifications later, and would give every old control image another name."""
+    return msgspec.structs.replace(spec, face_revision=None)
 
 
 def item_digest(shared: str, source: str, prompt: str, negative_prompt: str, seed: int) -> str:

@@ -101,6 +101,11 @@ class RunKeys:
         """The record that `retry` set aside; its done items are kept by the next attempt."""
         return f"{self.set_aside(stage)}{batch:09d}.json"
 
+    def pin(self, model: str, revision: str | None) -> str:
+        """The commit that a model's revision means in this run, where its submission could not tell."""
+        name = re.sub(r"[^\w.-]", "--", f"{model}@{revision or 'main'}", flags=re.ASCII)
+        return f"{self.root}pins/{name}.json"
+
     def image(self, item_id: str, image_format: str = "png") -> str:
         """The image of an item; its ending says the format."""
         return f"{self.images}{item_id[:2]}/{item_id}.{image_format}"

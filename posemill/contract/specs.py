@@ -26,6 +26,7 @@ class DetectSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     safe: bool = False  # of hed and scribble: contours in a few steps of strength
     thr_v: float = 0.1  # of mlsd: least score of a line
     thr_d: float = 0.1  # of mlsd: least length of a line
+    face_revision: str | None = None  # commit of another repository that a file comes from; in no digest
 
 
 class ControlNetSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -66,6 +67,9 @@ class GenerateSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     vae: str | None = None  # hub id or local folder; None: the base's own
     vae_revision: str | None = None
     loras: tuple[LoraSpec, ...] = ()
+    base_config_revision: str | None = None  # commit or content digest; in no digest of ours
+    variant: str | None = None  # of the base's and the networks' files; None: chosen by the worker's number type
+    allow_pickle: bool = False  # where there are no safetensors
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """How runs look in a terminal."""
 
 import sys
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,10 @@ from posemill.queue.progress import Snapshot
 from producer.runs.handle import Status
 
 if TYPE_CHECKING:
+    from posemill.hub.fetching import Progress as FetchProgress
     from producer.runs.listing import RunOverview
 
+SAY_SECONDS = 10.0  # between two lines where there is no terminal
 PIPE_WIDTH = 200  # characters a line where there is no terminal
 
 
@@ -206,6 +209,42 @@ class PlanningBar:
         """Say how far the plan is."""
         note = f"{plan.sources:,} sources, {plan.items:,} items"
         self._progress.update(self._task, note=note + f", {plan.refused_rows:,} refused" * bool(plan.refused_rows))
+
+
+class FetchingBar:
+    """How far a model is that is fetched; a line every few seconds where there is no terminal."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+        console = Console(stderr=True)
+        self._is_terminal = console.is_terminal
+        self._said = time.monotonic()
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn(),
+            console=console, disable=not console.is_terminal, transient=True,
+        )  # fmt: skip
+        self._task = self._progress.add_task("", total=None)
+
+    def __enter__(self) -> "FetchingBar":
+        from posemill.hub.downloads import without_bars_of_the_client
+
+        without_bars_of_the_client()
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, progress: "FetchProgress") -> None:
+        """Say how far it is."""
+        self._progress.update(
+            self._task, description=progress.model, completed=progress.done_bytes, total=progress.total_bytes
+        )
+        if not self._is_terminal and time.monotonic() - self._said >= SAY_SECONDS:
+            self._said = time.monotonic()
+            click.echo(f"fetching {progress}", err=True)
 
 
 def _note(status: Status) -> str:

@@ -9,6 +9,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "worker": ("posemill worker detect --concurrency 8", "posemill worker generate --queue posemill.large"),
     "doctor": ("posemill doctor", "posemill doctor --json"),
     "health": ("posemill health generate --limit-seconds 1800",),
+    "models": ("posemill models", "posemill models pull chefs.yaml"),
     "submit": (
         "posemill submit chefs.yaml --dry-run",
         "posemill submit chefs.yaml --run-id chefs-1 --wait --timeout 3600",

@@ -61,6 +61,8 @@ class GenerateRecipe(Part):
     width: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
     height: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
     resolution: int | None = Field(default=None, ge=64, le=4096, multiple_of=8)
+    variant: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    allow_pickle: bool = False
     safety_checker: bool = False
     long_prompts: Literal["truncate", "chunk"] = "truncate"
     image_format: Literal["png", "webp"] = "png"

@@ -10,7 +10,7 @@ import msgspec
 
 from posemill import __version__
 from posemill.catalogue.checks import options_of
-from posemill.catalogue.detectors import DETECTORS, DetectorRow
+from posemill.catalogue.detectors import ANNOTATORS, CARD_WEIGHTS, DETECTORS, FACE, DetectorRow
 from posemill.catalogue.models import EMBEDDED, MODELS, MOVED, SD15_CONTROLNETS, NamedModel, SchedulerName
 from posemill.catalogue.pairing import local_base, local_controlnet, mismatch
 from posemill.contract.identity import digest
@@ -148,6 +148,7 @@ def _detect_spec(wanted: DetectorSettings, detector: str, limit_pixels: int) -> 
         detector=detector,
         weights=weights,
         revision=_detector_revision(detector, weights, wanted.revision),
+        face_revision=pinned(ANNOTATORS, None) if weights == CARD_WEIGHTS and FACE in row.files else None,
         include_hand=_switch(wanted, row, "include_hand"),
         include_face=_switch(wanted, row, "include_face"),
         detect_resolution=wanted.detect_resolution,
@@ -202,6 +203,9 @@ def generate_spec(recipe: Recipe) -> GenerateSpec:
         safety_checker=wanted.safety_checker,
         long_prompts=wanted.long_prompts,
         base_config=wanted.base_config,
+        base_config_revision=pinned(wanted.base_config, None) if wanted.base_config else None,
+        variant=wanted.variant,
+        allow_pickle=wanted.allow_pickle,
         vae=wanted.vae,
         vae_revision=pinned(wanted.vae, wanted.vae_revision) if wanted.vae else None,
         loras=tuple(_lora(lora) for lora in wanted.loras),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from posemill.catalogue.models import EMBEDDED, SHIPPED, local_path
 from posemill.catalogue.pairing import SINGLE_FILE
-from posemill.errors import RecipeError
+from posemill.errors import HubAway, RecipeError, RunFault, in_words
+from posemill.hub.listings import cached_commit, is_offline, look_up
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +62,27 @@ def _file_digest(file: Path) -> bytes:
 
 
 def _hub_commit(model: str, revision: str | None) -> str | None:
+    """The commit that the Hub names, or the cache where nobody answers; None where neither does.
+
+    Raises RecipeError where the Hub knows no such model or revision, or will not show it.
+    """
     try:
-        from huggingface_hub import HfApi
+        import huggingface_hub  # noqa: F401  # an extra
     except ImportError:
         mend = "pip install 'posemill[hub]', or give the recipe a `revision`"
         log.warning("The commit of %s is not looked up without huggingface_hub: %s", model, mend)
         return None
     try:
-        return HfApi().model_info(model, revision=revision, timeout=10).sha
-    except Exception as error:  # noqa: BLE001  # without a network the hub's client raises errors of many libraries
-        log.warning("Cannot look up the commit of %s (%s); workers take what they find", model, type(error).__name__)
-        return None
+        return look_up(model, revision).commit
+    except HubAway as error:
+        held = cached_commit(model, revision)
+        taken = f"{held[:12]} is taken, which the cache holds" if held else "the first worker's is taken for the run"
+        log.warning("Cannot look up the commit of %s (%s); %s", model, in_words(error), taken)
+        return held
+    except RunFault as error:
+        if is_offline():
+            log.warning("The commit of %s is not looked up (HF_HUB_OFFLINE) and not in the cache here", model)
+            return None
+        raise RecipeError(
+            f"{error}; or give the recipe its `revision` (a commit of 40 digits), which is not looked up"
+        ) from error

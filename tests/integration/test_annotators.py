@@ -241,10 +241,10 @@ def test_a_revision_is_asked_of_the_hub_for_the_file_that_the_card_names(monkeyp
 
     def download(repository, name, revision=None):
         asked.append((repository, name, revision))
-        return str((hed if name.startswith("ControlNetHED") else midas) / name.rsplit("/", maxsplit=1)[-1])
+        return (hed if name.startswith("ControlNetHED") else midas) / name.rsplit("/", maxsplit=1)[-1]
 
     calling._loaded.cache_clear()
-    monkeypatch.setattr(weights, "hf_hub_download", download)
+    monkeypatch.setattr(weights, "fetched_file", download)
     for detector in ("hed", "scribble"):
         load_detector(DetectSpec(detector=detector, weights="lllyasviel/Annotators", revision="abc"))
     for detector in ("depth", "normal"):

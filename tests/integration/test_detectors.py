@@ -356,14 +356,14 @@ def test_a_revision_of_the_model_cards_weights_is_asked_of_the_hub(monkeypatch, 
 
     def download(repository, name, revision=None):
         asked.append((repository, name, revision))
-        return str(weights / name.rsplit("/", maxsplit=1)[-1])
+        return weights / name.rsplit("/", maxsplit=1)[-1]
 
-    monkeypatch.setattr(openpose, "hf_hub_download", download)
-    load_detector(DetectSpec(detector="openpose", revision="abc123"))
+    monkeypatch.setattr("workers.detecting.annotators.weights.fetched_file", download)
+    load_detector(DetectSpec(detector="openpose", revision="abc123", face_revision="def456"))
     assert asked == [
         ("lllyasviel/ControlNet", "annotator/ckpts/body_pose_model.pth", "abc123"),
         ("lllyasviel/ControlNet", "annotator/ckpts/hand_pose_model.pth", "abc123"),
-        ("lllyasviel/Annotators", "facenet.pth", None),
+        ("lllyasviel/Annotators", "facenet.pth", "def456"),
     ]
 
 

@@ -15,11 +15,19 @@ from diffusers import (
     UniPCMultistepScheduler,
 )
 from PIL import Image
+from safetensors.torch import load_file
 
 from posemill.contract.specs import ControlNetSpec, GenerateSpec, LoraSpec
 from posemill.errors import RunFault
 from tests.single_file import write_single_file, write_single_sdxl_file
-from tests.tiny_model import write_tiny_controlnet, write_tiny_lora, write_tiny_sd2, write_tiny_sdxl, write_tiny_vae
+from tests.tiny_model import (
+    write_tiny_controlnet,
+    write_tiny_lora,
+    write_tiny_model,
+    write_tiny_sd2,
+    write_tiny_sdxl,
+    write_tiny_vae,
+)
 from workers.generating.pipeline_calls import Call
 from workers.generating.pipelines import Loader, load_pipeline
 from workers.models.placement import Placement
@@ -254,3 +262,71 @@ def test_a_damaged_configuration_is_the_run_s_fault(tiny_model, tmp_path, name):
         file.write_bytes(b"\x00\xff{")
     with pytest.raises(RunFault, match="cannot be loaded"):
         load_pipeline(spec(copy), CPU)
+
+
+def half_and_full(folder: Path, model: Path) -> Path:
+    """A copy whose base has files of the variant fp16 that are another model's, so that it is seen which are loaded."""
+    other = write_tiny_model(folder / "other", seed=77)
+    copy = Path(shutil.copytree(model, folder / "copy"))
+    for name in ("unet/diffusion_pytorch_model", "vae/diffusion_pytorch_model", "text_encoder/model"):
+        shutil.copy(other / f"{name}.safetensors", copy / f"{name}.fp16.safetensors")
+    return copy
+
+
+def test_a_variant_that_is_wanted_is_loaded_and_recorded(tiny_model, tmp_path):
+    copy = half_and_full(tmp_path, tiny_model)
+    plain = load_pipeline(spec(copy), CPU)
+    np.testing.assert_array_equal(
+        plain(call(), spec(copy)).pixels, load_pipeline(spec(tiny_model), CPU)(call(), spec(tiny_model)).pixels
+    )
+    assert "variants" not in plain.made_with
+    wanted = spec(copy, variant="fp16")
+    found = load_pipeline(wanted, CPU)
+    assert found.made_with["variants"] == {"base": "fp16", "controlnets": [None]}
+    assert not np.array_equal(found(call(), wanted).pixels, plain(call(), wanted).pixels)
+
+
+def test_half_precision_takes_the_variant_by_itself_unless_full_files_are_wanted(tiny_model, tmp_path):
+    copy = half_and_full(tmp_path, tiny_model)
+    half = Placement(device="cpu", dtype="bfloat16", attention="sdpa", cpu_offload=False)
+    assert load_pipeline(spec(copy), half).made_with["variants"] == {"base": "fp16", "controlnets": [None]}
+    assert "variants" not in load_pipeline(spec(copy, variant="full"), half).made_with
+
+
+def pickled(folder: Path, model: Path) -> Path:
+    """A copy with pickles instead of safetensors, as old repositories are."""
+    copy = Path(shutil.copytree(model, folder / "pickled"))
+    for path in sorted(copy.rglob("*.safetensors")):
+        name = "pytorch_model" if path.stem == "model" else path.stem
+        torch.save(load_file(path), path.with_name(f"{name}.bin"))
+        path.unlink()
+    return copy
+
+
+def test_pickles_are_refused_with_the_mend_and_loaded_where_they_are_allowed(tiny_model, tmp_path, caplog):
+    copy = pickled(tmp_path, tiny_model)
+    with pytest.raises(RunFault, match=r"has no safetensors weights, but a pickle .*generate\.allow_pickle: true"):
+        load_pipeline(spec(copy), CPU)
+    allowed = spec(copy, allow_pickle=True)
+    made = load_pipeline(allowed, CPU)(call(), allowed).pixels
+    np.testing.assert_array_equal(made, load_pipeline(spec(tiny_model), CPU)(call(), spec(tiny_model)).pixels)
+    assert "loaded from pickles, with weights_only" in caplog.text
+
+
+class Payload:
+    """Writes a file where it is unpickled."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+@pytest.mark.parametrize("part", ["controlnet/diffusion_pytorch_model.bin", "text_encoder/pytorch_model.bin"])
+def test_an_allowed_pickle_runs_no_code(tiny_model, tmp_path, part):
+    copy = pickled(tmp_path, tiny_model)
+    torch.save({"weight": Payload(str(tmp_path / "ran"))}, copy / part)
+    with pytest.raises(RunFault):
+        load_pipeline(spec(copy, allow_pickle=True), CPU)
+    assert not (tmp_path / "ran").exists()

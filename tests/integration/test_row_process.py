@@ -59,6 +59,12 @@ class Rows:
     def made_with(self, run: Run) -> dict[str, Any]:
         return {"by": "a test", "control": control_digest("a source", run.detects[0])}
 
+    def pinned(self, run, batch):
+        return run
+
+    def fetch(self, run, loaded, watch) -> None:
+        pass
+
     def unload(self) -> None:
         return
 

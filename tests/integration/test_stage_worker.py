@@ -71,6 +71,12 @@ class Work:
     def made_with(self, run: Run) -> dict[str, Any]:
         return {"by": "a test"}
 
+    def pinned(self, run, batch):
+        return run
+
+    def fetch(self, run, loaded, watch) -> None:
+        pass
+
     def unload(self) -> None:
         self.unloaded += 1
 

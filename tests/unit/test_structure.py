@@ -38,6 +38,16 @@ ONLY_IMPORTERS = {
     "obstore": {"posemill/storage/obstore_reads.py"},
     "urllib3": {"posemill/storage/urls.py"},
     "diffusers": {"workers/generating/model_loading.py"},
+    "huggingface_hub": {
+        "posemill/hub/cached.py",
+        "posemill/hub/downloads.py",
+        "posemill/hub/listings.py",
+        "posemill/hub/troubles.py",
+        "posemill/catalogue/pairing.py",
+        "producer/local/pulling.py",
+        "producer/recipes/revisions.py",
+        "workers/detecting/openpose/mapped_weights.py",
+    },
     "pydantic_settings": {"posemill/settings.py"},
 }
 STAGE_NAMERS = {

@@ -34,6 +34,7 @@ from workers.batches.attempts import (
     retry_delay,
 )
 from workers.batches.batch_work import BatchWork, Results, read_set_aside
+from workers.batches.hub_patience import HubPatience
 from workers.batches.leases import Lease, LeaseKeeper
 from workers.batches.pending_calls import PendingCalls
 from workers.batches.plan_reader import Slices
@@ -74,6 +75,7 @@ class StageWorker:
         self._end = end
         self._device = device or threading.Lock()
         self._draining = False
+        self._hub = HubPatience(settings.stuck_seconds)
         self.pending = PendingCalls()
         self.finished = 0  # batches, for the heartbeat
         self.stepped = time.monotonic()  # the last step of any batch, for the heartbeat
@@ -144,6 +146,7 @@ class StageWorker:
         if is_hopeless(claim.history, self._settings):
             raise RunFault(f"{lease.stage} batch {lease.batch} cannot be made nor failed: {claim.history.error}")
         manner = manner_of(claim.history, self._settings)
+        run = self._hub.asked(lambda: self._work.pinned(run, lease.batch))
         try:
             results = self._make(lease, run, claim.history, manner)
         except PermanentError as error:
@@ -155,14 +158,20 @@ class StageWorker:
         kept = read_set_aside(self._store, lease.run_id, lease.stage, lease.batch)
         if manner is Manner.TOGETHER:
             loaded = self._work.load(run, lease.batch, kept)
+            self._fetch(lease, run, loaded)
             computed = self._compute(lease, run, loaded)
             return self._work.save(run, computed)
+        self._fetch(lease, run, None)
         rows = SingleRows(self._work, run, lease.batch, history, self._settings, watch=partial(self._watch, lease))
         if manner is Manner.ROW_BY_ROW:
             return rows.make_here(kept, partial(self._compute, lease, run))
         with self._on_device(lease, alone=True):
             self._work.unload()
             return rows.make_isolated(self._row_process, self._ledger)
+
+    def _fetch(self, lease: Lease, run: Run, loaded: list[Any] | None) -> None:
+        """Before the device is taken, however long it lasts: each look at it is a step."""
+        self._hub.asked(lambda: self._work.fetch(run, loaded, partial(self._watch, lease)))
 
     def _compute(self, lease: Lease, run: Run, loaded: list[Any]) -> list[Any]:
         with self._on_device(lease, alone=False):

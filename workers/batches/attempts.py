@@ -9,7 +9,7 @@ from enum import StrEnum
 import msgspec
 import redis
 
-from posemill.errors import LeaseLost, RunFault, TransientError, in_words
+from posemill.errors import HubAway, LeaseLost, RunFault, TransientError, in_words
 from posemill.queue.ledger import History
 from posemill.settings import Settings
 
@@ -63,6 +63,8 @@ def hand_back(error: Exception, history: History) -> HandBack:
     """What an error that ended an attempt means for the batch. RunFault is the run's, and not asked here."""
     if isinstance(error, LeaseLost | Draining):
         return HandBack()
+    if isinstance(error, HubAway):  # no row is nearer to it than another, and what was fetched is kept
+        return HandBack(delay_seconds=retry_delay(history.claims), error=in_words(error))
     if isinstance(error, TransientError):
         delay_seconds = retry_delay(history.delays + 1)
         return HandBack(delay_seconds=delay_seconds, put_off=True, error=in_words(error))

@@ -28,6 +28,12 @@ class BatchWork(Protocol[ROW]):
     def resident(self) -> list[str]:
         """What is in memory by now: detectors, or models by the names that recipes use."""
 
+    def pinned(self, run: Run, batch: int) -> Run:
+        """The run with one commit for each model that the batch needs. Raises HubAway and RunFault."""
+
+    def fetch(self, run: Run, loaded: list[ROW] | None, watch: Callable[[], None]) -> None:
+        """Bring the models that the rows need, or any row, to this machine; raises what `watch` does, too."""
+
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[ROW]:
         """Read what the batch needs, or one of its rows; rows that `kept` has as done are not made again."""
 

@@ -20,6 +20,8 @@ from workers.detecting.control_store import ControlStore, StoredControl
 from workers.detecting.detectors import Detection, Detector, reject_reason
 from workers.images.content import Content
 from workers.images.source_bytes import read_source
+from workers.models.hub_models import HubModels
+from workers.models.model_folders import ModelFolders
 from workers.models.provenance import struct_values, versions
 
 KEPT_DETECTORS = 8  # loaded at once: those of a run with many controls
@@ -55,19 +57,40 @@ class DetectWork:
     stage = Stage.DETECT
 
     def __init__(
-        self, store: Store, slices: Slices, settings: Settings, *, load_detector: Callable[[DetectSpec], Detector]
+        self,
+        store: Store,
+        slices: Slices,
+        settings: Settings,
+        *,
+        load_detector: Callable[[DetectSpec], Detector],
+        models: HubModels | None = None,
     ) -> None:
         self._store = store
         self._slices = slices
         self._settings = settings
         self._controls = ControlStore(store, png_compress_level=settings.png_compress_level)
         self._load_detector = load_detector
+        self._models = models or HubModels(store, ModelFolders.of(settings.model_folders))
         self._detectors: OrderedDict[DetectSpec, Detector] = OrderedDict()
 
     @property
     def resident(self) -> list[str]:
         """The detectors in memory."""
         return [spec.detector for spec in list(self._detectors)]
+
+    def pinned(self, run: Run, batch: int) -> Run:
+        """A commit for all weights, unless the batch holds ready-made poses alone."""
+        if all(source.pose for source in self._slices.sources(run, batch).values()):
+            return run
+        return self._models.pinned_detects(run)
+
+    def fetch(self, run: Run, loaded: list[SourceInProgress] | None, watch: Callable[[], None]) -> None:
+        """Fetch the weights of the detectors that still have something to do."""
+        specs = set(run.detects)
+        if loaded is not None:
+            controls = [control for entry in loaded if entry.result is None for control in entry.controls]
+            specs = {control.spec for control in controls if control.stored is None}
+        self._models.fetch_detects(specs - set(self._detectors), watch)
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[SourceInProgress]:
         """Read the batch's sources and what is stored of their control images already."""

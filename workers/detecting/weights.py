@@ -5,11 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from huggingface_hub import hf_hub_download
-
-from posemill.catalogue.detectors import CARD_WEIGHTS
+from posemill.catalogue.detectors import CARD_FOLDER, CARD_WEIGHTS
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
+from workers.models.hub_models import fetched_file
 
 T = TypeVar("T")
 CANNOT_LOAD = (OSError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError)
@@ -43,5 +42,5 @@ def weights_file(source: str, name: str, revision: str | None) -> Path:
         if not path.is_file():
             raise FileNotFoundError(f"{source} has no {name}")
         return path
-    prefix = "annotator/ckpts/" if source == CARD_WEIGHTS else ""
-    return Path(hf_hub_download(source, prefix + name, revision=revision))
+    prefix = CARD_FOLDER if source == CARD_WEIGHTS else ""
+    return fetched_file(source, prefix + name, revision)

@@ -30,6 +30,8 @@ from workers.generating.pipeline_calls import Call, Pictures, Pipeline
 from workers.images.pngs import encode_png, image_texts, to_image
 from workers.images.sizes import picture_size
 from workers.images.webps import encode_webp
+from workers.models.hub_models import HubModels
+from workers.models.model_folders import ModelFolders
 from workers.models.provenance import struct_values, versions
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class GenerateWork:
         settings: Settings,
         *,
         load_pipeline: Callable[[GenerateSpec], Pipeline],
+        models: HubModels | None = None,
         fitting: FittingSizes | None = None,
         free_bytes: Callable[[], int] | None = None,
     ) -> None:
@@ -76,11 +79,22 @@ class GenerateWork:
         self._settings = settings
         self._pipelines = KeptPipelines(load_pipeline, free_bytes=free_bytes)
         self._fitting = fitting or FittingSizes()
+        self._models = models or HubModels(store, ModelFolders.of(settings.model_folders))
 
     @property
     def resident(self) -> list[str]:
         """The models in memory, by the names that recipes use."""
         return self._pipelines.names
+
+    def pinned(self, run: Run, batch: int) -> Run:
+        """A commit for every model."""
+        return self._models.pinned_generate(run)
+
+    def fetch(self, run: Run, loaded: list[ItemInProgress] | None, watch: Callable[[], None]) -> None:
+        """Fetch the models, unless nothing is to be made."""
+        is_wanted = loaded is None or any(entry.result is None for entry in loaded)
+        if is_wanted and self._pipelines.get(run.generate) is None:
+            self._models.fetch_generate(run.generate, watch)
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[ItemInProgress]:
         """Read the batch's items, and the control images of those that are to be made."""

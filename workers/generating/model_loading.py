@@ -16,6 +16,9 @@ from posemill.catalogue.models import SchedulerName
 from posemill.catalogue.pairing import SINGLE_FILE, mismatch
 from posemill.contract.specs import ControlNetSpec, GenerateSpec, LoraSpec
 from posemill.errors import RunFault
+from posemill.hub.choosing import Choice
+from posemill.hub.fetching import choose
+from posemill.hub.needs import Need, needs_of_generate, network_need
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class Models:
         Raises RunFault for a ControlNet that does not belong to the base, and what diffusers raises when a model
         cannot be loaded.
         """
-        nets = [self._controlnet(wanted) for wanted in spec.controlnets]
+        nets = [self._controlnet(wanted, spec) for wanted in spec.controlnets]
         base = self._base(spec, nets[0])
         for wanted, net in zip(spec.controlnets, nets, strict=True):
             if trouble := mismatch(base.unet.config, net.config):
@@ -54,19 +57,27 @@ class Models:
         pipe.scheduler = SCHEDULERS[SchedulerName(spec.scheduler)].from_config(base.scheduler.config)
         return pipe, base
 
-    def _controlnet(self, wanted: ControlNetSpec) -> Any:
-        key = (wanted.controlnet, wanted.controlnet_revision)
+    def variants(self, spec: GenerateSpec) -> dict[str, Any]:
+        """Which variant of the base's and of each ControlNet's files is loaded; nothing where there is none."""
+        base = [] if spec.base.endswith(SINGLE_FILE) else [next(iter(needs_of_generate(spec)))]
+        nets = [network_need(net.controlnet, net.controlnet_revision, spec) for net in spec.controlnets]
+        found = [self._choice(need).variant for need in (*base, *nets)]
+        if not any(found):
+            return {}
+        return {"variants": {"base": found[0] if base else None, "controlnets": found[len(base) :]}}
+
+    def _controlnet(self, wanted: ControlNetSpec, spec: GenerateSpec) -> Any:
+        need = network_need(wanted.controlnet, wanted.controlnet_revision, spec)
+        key = (need.model, need.revision, need.variant, need.allow_pickle)
         found = self._controlnets.get(key)
         if found is None:
-            found = ControlNetModel.from_pretrained(
-                wanted.controlnet, **self._how(wanted.controlnet, wanted.controlnet_revision)
-            )
+            found = ControlNetModel.from_pretrained(wanted.controlnet, **self._how(need))
             self._controlnets[key] = found
         return found
 
     def _base(self, spec: GenerateSpec, controlnet: Any) -> Any:
         key = (spec.base, spec.base_revision, spec.base_config, spec.vae, spec.vae_revision, spec.loras,
-               spec.safety_checker)  # fmt: skip
+               spec.safety_checker, spec.variant, spec.allow_pickle)  # fmt: skip
         found = self._bases.get(key)
         if found is None:
             found = self._load_base(spec, controlnet)
@@ -79,8 +90,9 @@ class Models:
         if spec.base.endswith(SINGLE_FILE):
             base = self._load_single_file(spec, parts)
         else:
-            how = self._how(spec.base, spec.base_revision)
-            index = DiffusionPipeline.load_config(spec.base, revision=how.get("revision"))
+            need = next(iter(needs_of_generate(spec)))
+            how = self._how(need)
+            index = DiffusionPipeline.load_config(spec.base)
             if "safety_checker" in index and not spec.safety_checker:
                 parts["safety_checker"] = None
             whole = "ControlNet" in index.get("_class_name", "")  # saved with one, a case that the auto class lacks
@@ -103,12 +115,21 @@ class Models:
 
     def _vae(self, spec: GenerateSpec) -> Any:
         assert spec.vae is not None
-        return AutoModel.from_pretrained(spec.vae, **self._how(spec.vae, spec.vae_revision))
+        return AutoModel.from_pretrained(spec.vae, **self._how(network_need(spec.vae, spec.vae_revision, spec)))
 
-    def _how(self, model: str, revision: str | None) -> dict[str, Any]:
-        """Safetensors alone. A local folder's revision is its digest, which the hub's client would not understand."""
-        at = {"revision": revision} if revision and not Path(model).is_dir() else {}
-        return {"torch_dtype": self._dtype, "use_safetensors": True, **at}
+    def _how(self, need: Need) -> dict[str, Any]:
+        """In which form a folder's weights are loaded; pickles with weights_only, which is diffusers' way.
+
+        Raises RunFault for one that has no form that may be loaded.
+        """
+        choice = self._choice(need)
+        if choice.pickled:
+            log.warning("%s is loaded from pickles, with weights_only: %s", need.model, ", ".join(choice.pickled))
+        forms = None if choice.pickled else True  # None: where a part has safetensors, these
+        return {"torch_dtype": self._dtype, "use_safetensors": forms, "variant": choice.variant}
+
+    def _choice(self, need: Need) -> Choice:
+        return choose(need, Path(need.model), half=self._dtype != torch.float32)
 
 
 def _is_sdxl(single_file: str) -> bool:

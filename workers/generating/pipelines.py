@@ -15,6 +15,7 @@ from workers.generating.long_prompts import chunks_needed, is_too_long
 from workers.generating.model_loading import Models
 from workers.generating.pipeline_calls import Call, Pictures
 from workers.generating.text_embeddings import TextEmbeddings
+from workers.models.hub_models import on_disk
 from workers.models.loading import loading
 from workers.models.model_folders import ModelFolders
 from workers.models.placement import Placement
@@ -116,6 +117,7 @@ class Loader:
         self._placement = placement
         self._folders = folders or ModelFolders.of("")
         self._models = Models(placement.torch_dtype)
+        self._half = placement.is_half
 
     def load(self, spec: GenerateSpec) -> DiffusersPipeline:
         """Models from the hub, from folders in diffusers' layout or single files, safetensors only.
@@ -125,11 +127,14 @@ class Loader:
         """
         placed = self._folders.of_generate(spec)
         with loading(f"the model {spec.model!r}"):
+            placed = on_disk(placed, half=self._half)
             pipe, base = self._models.pipeline(placed)
             if spec.long_prompts == "chunk" and hasattr(pipe, "text_encoder_2"):
                 raise RunFault(f"{spec.base} has two text encoders; prompts cannot be chunked: long_prompts: truncate")
             _place(pipe, self._placement)
-            return DiffusersPipeline(pipe, base, self._placement, _revisions(pipe, spec))
+            loaded = DiffusersPipeline(pipe, base, self._placement, _revisions(pipe, spec))
+            loaded.made_with |= self._models.variants(placed)
+            return loaded
 
     @property
     def shares(self) -> bool:

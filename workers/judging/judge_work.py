@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import (
     BatchRecord,
@@ -18,6 +19,7 @@ from posemill.contract.records import (
     SourceResult,
     VerifySpec,
 )
+from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault, TransientError
 from posemill.pictures.poses import Person, Pose, from_openpose_json, to_openpose_json
 from posemill.pictures.shapes import canvas_for
@@ -26,6 +28,7 @@ from posemill.storage.store import Store, get_unchanged
 from workers.batches.plan_reader import Slices
 from workers.images.content import Content
 from workers.judging.check import Check, ItemFacts, Judgement
+from workers.models.hub_models import HubModels
 from workers.models.provenance import versions
 
 LIBRARIES = ("torch", "transformers", "rtmlib", "opencv-python-headless", "numpy", "scipy", "Pillow")
@@ -48,16 +51,29 @@ class JudgeWork:
 
     stage = Stage.VERIFY
 
-    def __init__(self, store: Store, slices: Slices, *, load_check: Callable[[CheckSpec], Check]) -> None:
+    def __init__(
+        self, store: Store, slices: Slices, *, load_check: Callable[[CheckSpec], Check], models: HubModels | None = None
+    ) -> None:
+        """`models`: of checks that look with a detector whose weights are on the Hub."""
         self._store = store
         self._slices = slices
         self._load_check = load_check
+        self._models = models
         self._checks: dict[bytes, Check] = {}
 
     @property
     def resident(self) -> list[str]:
         """The checks in memory."""
         return [msgspec.json.decode(spec, type=CheckSpec).check for spec in list(self._checks)]
+
+    def pinned(self, run: Run, batch: int) -> Run:
+        """A detector that looks again is no part of the run's models."""
+        return run
+
+    def fetch(self, run: Run, loaded: list[ImageInProgress] | None, watch: Callable[[], None]) -> None:
+        """Fetch the weights of the detectors that look again."""
+        if self._models is not None:
+            self._models.fetch_detects(_looking(_verify(run)), watch)
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[ImageInProgress]:
         """Read the batch's images, and the poses that they should show."""
@@ -173,6 +189,11 @@ def on_canvas(pose: Pose, control: tuple[int, int], size: tuple[int, int]) -> Po
 def _verify(run: Run) -> VerifySpec:
     assert run.verify is not None
     return run.verify
+
+
+def _looking(verify: VerifySpec) -> list[DetectSpec]:
+    names = [str(spec.options["detector"]) for spec in verify.checks if spec.options.get("detector") in DETECTORS]
+    return [DetectSpec(detector=name, weights=DETECTORS[name].weights) for name in dict.fromkeys(names)]
 
 
 def _reason(entry: ImageInProgress) -> str:

@@ -33,6 +33,11 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         dtype: torch.dtype = getattr(torch, self.dtype)
         return dtype
 
+    @property
+    def is_half(self) -> bool:
+        """Whether the networks run in half precision."""
+        return self.dtype != "float32"
+
     def free_bytes(self) -> int:
         """Memory of the device that is free by now; on the CPU, the machine's."""
         if self.device.startswith("cuda"):

@@ -35,6 +35,7 @@ COMMANDS = {
     "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
     "preview", "check", "export", "doctor", "health",
     "adopt-store", "prune", "delete", "forget", "init", "recipe", "logs", "open",
+    "models",
 }  # fmt: skip
 WITHOUT_JSON = {
     "demo",

@@ -28,6 +28,11 @@ def variants(spec):
     ]
 
 
+def differing(spec, other) -> str:
+    (name,) = (name for name in spec.__struct_fields__ if getattr(spec, name) != getattr(other, name))
+    return str(name)
+
+
 def test_digests_never_change():
     """Stored objects are found again by these: a change of one is a change of every key."""
     shared = picture_digest([DETECT], GENERATE)
@@ -44,9 +49,13 @@ def test_a_digest_tells_its_parts_apart():
     assert len({digest("a", "b"), digest("ab"), digest("b", "a"), digest(["a", "b"]), digest("a", "b", None)}) == 5
 
 
+LATE = {"face_revision", "base_config_revision"}  # came into the specs later, filled in by posemill and no recipe
+
+
 @pytest.mark.parametrize("spec", variants(DETECT))
 def test_a_control_image_is_another_with_every_detect_setting(spec):
-    assert control_digest("00", spec) != control_digest("00", DETECT)
+    same = control_digest("00", spec) == control_digest("00", DETECT)
+    assert same == (differing(spec, DETECT) in LATE)
 
 
 def test_a_control_image_is_another_with_other_bytes():
@@ -56,8 +65,8 @@ def test_a_control_image_is_another_with_other_bytes():
 @pytest.mark.parametrize("spec", [*variants(GENERATE), *variants(DETECT)])
 def test_a_picture_is_another_with_every_setting_but_the_models_name(spec):
     changed = picture_digest([DETECT], spec) if isinstance(spec, GenerateSpec) else picture_digest([spec], GENERATE)
-    named_only = isinstance(spec, GenerateSpec) and spec.model != GENERATE.model
-    assert (changed == picture_digest([DETECT], GENERATE)) == named_only
+    name = differing(spec, GENERATE if isinstance(spec, GenerateSpec) else DETECT)
+    assert (changed == picture_digest([DETECT], GENERATE)) == (name in LATE | {"model"})
 
 
 def test_equal_settings_are_one_identity_however_they_were_given():

@@ -10,6 +10,7 @@ from controlnet_aux.util import HWC3, resize_image
 from numpy.typing import NDArray
 from PIL import Image
 
+from posemill.catalogue.detectors import DWPOSE
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
 from posemill.pictures.poses import Keypoint, Keypoints, Person, Pose
@@ -17,7 +18,7 @@ from workers.detecting.annotators.posing import PoseDetector
 from workers.detecting.detectors import Detector
 from workers.detecting.weights import CANNOT_LOAD, weights_file
 
-DETECTOR, ESTIMATOR = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"  # as the repositories of DWPose name them
+DETECTOR, ESTIMATOR = DWPOSE  # as the repositories of DWPose name them
 PERSON = 0  # among COCO's 80 classes
 LEAST_SCORE = 0.3  # of a keypoint; rtmlib's own Wholebody.format_result draws the same line
 BODY, FACE, HAND_LEFT, HAND_RIGHT = slice(0, 18), slice(24, 92), slice(92, 113), slice(113, 134)

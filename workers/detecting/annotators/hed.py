@@ -2,11 +2,12 @@
 
 from controlnet_aux import HEDdetector
 
+from posemill.catalogue.detectors import HED
 from posemill.contract.specs import DetectSpec
 from workers.detecting.annotators.calling import called_with, load_annotator
 from workers.detecting.detectors import Detector
 
-WEIGHTS = "ControlNetHED.pth"
+(WEIGHTS,) = HED
 LEAST_CONTRAST = 8  # of 255; a picture without contours leaves a faint haze, not black
 
 

@@ -4,11 +4,12 @@ from typing import Any
 
 from controlnet_aux import MidasDetector
 
+from posemill.catalogue.detectors import MIDAS
 from posemill.contract.specs import DetectSpec
 from workers.detecting.annotators.calling import called_with, load_annotator
 from workers.detecting.detectors import Detector
 
-WEIGHTS = "dpt_hybrid-midas-501f0c75.pt"
+(WEIGHTS,) = MIDAS
 
 
 def build(spec: DetectSpec, device: str) -> Detector:

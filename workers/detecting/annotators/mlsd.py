@@ -2,11 +2,12 @@
 
 from controlnet_aux import MLSDdetector
 
+from posemill.catalogue.detectors import MLSD
 from posemill.contract.specs import DetectSpec
 from workers.detecting.annotators.calling import called_with, load_annotator
 from workers.detecting.detectors import Detector
 
-WEIGHTS = "mlsd_large_512_fp32.pth"
+(WEIGHTS,) = MLSD
 
 
 def build(spec: DetectSpec, device: str) -> Detector:

@@ -13,11 +13,10 @@ from controlnet_aux.open_pose import util as library_util
 from controlnet_aux.open_pose.body import Body, BodyResult
 from controlnet_aux.open_pose.body import Keypoint as LibraryKeypoint
 from controlnet_aux.util import HWC3, resize_image
-from huggingface_hub import hf_hub_download
 from numpy.typing import NDArray
 from PIL import Image
 
-from posemill.catalogue.detectors import CARD_WEIGHTS
+from posemill.catalogue.detectors import ANNOTATORS, CARD_WEIGHTS, OPENPOSE
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RecipeError, RunFault
 from posemill.pictures.poses import Keypoints, Person, Pose
@@ -26,10 +25,9 @@ from workers.detecting.detectors import Detector
 from workers.detecting.openpose.body_network import BatchedBody, Reading, quick_dtype, total_score
 from workers.detecting.openpose.mapped_weights import map_weights
 from workers.detecting.openpose.thin import load_thin
-from workers.detecting.weights import CANNOT_LOAD, required_weights
+from workers.detecting.weights import CANNOT_LOAD, required_weights, weights_file
 
-_BODY, _HAND, _FACE = "body_pose_model.pth", "hand_pose_model.pth", "facenet.pth"
-_MODEL_CARD_FACE_REPOSITORY = "lllyasviel/Annotators"
+_BODY, _HAND, _FACE = OPENPOSE
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +35,10 @@ log = logging.getLogger(__name__)
 def build(spec: DetectSpec, device: str) -> Detector:
     """OpenPose's own networks, or the thin one for bodies alone. Raises RunFault and RecipeError."""
     if spec.detector == "openpose":
-        return PoseDetector(load_openpose(required_weights(spec), spec.revision, device=device, exact=spec.exact), spec)
+        openpose = load_openpose(
+            required_weights(spec), spec.revision, spec.face_revision, device=device, exact=spec.exact
+        )
+        return PoseDetector(openpose, spec)
     if spec.include_hand or spec.include_face:
         raise RecipeError(
             "detector 'openpose-thin' finds bodies only; use detector 'openpose', or set include_hand and"
@@ -122,7 +123,9 @@ def _points(points: Sequence[LibraryKeypoint] | None) -> Keypoints | None:
     return tuple((float(point.x), float(point.y), 1.0) if point.x >= 0 and point.y >= 0 else None for point in points)
 
 
-def load_openpose(source: str, revision: str | None, *, device: str, exact: bool = False) -> Openpose:
+def load_openpose(
+    source: str, revision: str | None, face_revision: str | None = None, *, device: str, exact: bool = False
+) -> Openpose:
     """The full detector: body, hands and face, from a hub id or a folder with the library's file names.
 
     `exact` takes the library's own path through the body network, several times slower.
@@ -130,7 +133,7 @@ def load_openpose(source: str, revision: str | None, *, device: str, exact: bool
     The revision of a folder is only its digest; there is nothing to choose.
     """
     try:
-        detector = _from_pretrained(source, revision)
+        detector = _from_pretrained(source, revision, face_revision)
     except CANNOT_LOAD as error:
         raise RunFault(
             f"the OpenPose weights {source!r} (revision {revision}) cannot be loaded: {error};"
@@ -146,20 +149,16 @@ def load_openpose(source: str, revision: str | None, *, device: str, exact: bool
     return Openpose(detector)
 
 
-def _from_pretrained(source: str, revision: str | None) -> OpenposeDetector:
-    if revision is None or Path(source).is_dir():
+def _from_pretrained(source: str, revision: str | None, face_revision: str | None) -> OpenposeDetector:
+    """From the files' own places: the library knows neither a revision nor a second repository at one."""
+    if Path(source).is_dir():
         return OpenposeDetector.from_pretrained(source)
-    # The library cannot choose a revision, so the files are fetched here and it gets their paths.
-    on_card = source == CARD_WEIGHTS
-    prefix = "annotator/ckpts/" if on_card else ""
-    body, hand = (hf_hub_download(source, prefix + name, revision=revision) for name in (_BODY, _HAND))
-    face = (
-        hf_hub_download(_MODEL_CARD_FACE_REPOSITORY, _FACE)
-        if on_card
-        else hf_hub_download(source, _FACE, revision=revision)
+    body, hand = (weights_file(source, name, revision) for name in (_BODY, _HAND))
+    elsewhere = source == CARD_WEIGHTS
+    face = weights_file(ANNOTATORS if elsewhere else source, _FACE, face_revision if elsewhere else revision)
+    return OpenposeDetector.from_pretrained(  # absolute names win when the library joins them to the folder
+        str(body.parent), filename=str(body), hand_filename=str(hand), face_filename=str(face)
     )
-    folder = str(Path(body).parent)  # absolute names win when the library joins them to it
-    return OpenposeDetector.from_pretrained(folder, filename=body, hand_filename=hand, face_filename=face)
 
 
 def load_openpose_thin(*, device: str, exact: bool = False) -> Openpose:

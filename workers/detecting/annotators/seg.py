@@ -12,6 +12,8 @@ from transformers import AutoImageProcessor, UperNetForSemanticSegmentation
 
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
+from posemill.hub.fetching import fetch
+from posemill.hub.needs import Layout, Need
 from workers.detecting.annotators.posing import control_size
 from workers.detecting.detectors import Detector, EachPicture
 from workers.detecting.weights import CANNOT_LOAD, required_weights
@@ -47,9 +49,11 @@ def segmented(processor: Any, network: Any, picture: Image.Image) -> Image.Image
 
 
 def _load(source: str, revision: str | None) -> tuple[Any, Any]:
-    pinned: dict[str, Any] = {"revision": revision} if revision and not Path(source).is_dir() else {}
-    processor = AutoImageProcessor.from_pretrained(source, **pinned)
-    network = UperNetForSemanticSegmentation.from_pretrained(source, **pinned).eval()
+    if not Path(source).is_dir():
+        need = Need(model=source, revision=revision, layout=Layout.NETWORK, allow_pickle=True)
+        source = str(fetch(need, half=False).folder)
+    processor = AutoImageProcessor.from_pretrained(source)
+    network = UperNetForSemanticSegmentation.from_pretrained(source).eval()
     if network.config.num_labels != len(PALETTE):
         raise ValueError(f"it tells {network.config.num_labels} classes apart, and ADE20K has {len(PALETTE)}")
     return processor, network
