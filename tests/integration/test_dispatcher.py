@@ -161,6 +161,22 @@ def test_no_batch_is_lost_in_a_small_window_in_which_most_wait_for_another(
     assert sorted(seen, key=int) == [str(batch) for batch in range(12)]
 
 
+def test_due_passed_over_and_new_batches_share_the_window_in_this_order(
+    store: Store, ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    plan_run(store, ledger, RUN, sources=24)
+    keys = StageKeys(RUN, Stage.DETECT)
+    ledger.redis.zadd(keys.waiting, {"9": 1.0})
+    ledger.redis.zadd(keys.blocked, {"4": 4, "5": 5, "6": 6})
+    loop = dispatcher(store, ledger, app, settings, window=3)
+    loop.tick()
+    assert sent(ledger, Stage.DETECT) == ["4", "5", "9"]
+    for batch in (4, 5):
+        ledger.commit(RUN, Stage.DETECT, batch, DONE)
+    loop.tick()
+    assert sent(ledger, Stage.DETECT) == ["0", "6", "9"]
+
+
 def test_the_look_ahead_ends_where_a_window_of_batches_was_passed_over(
     store: Store, ledger: Ledger, app: Celery, settings: Settings
 ) -> None:

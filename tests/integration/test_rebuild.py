@@ -52,10 +52,12 @@ def test_rejected_and_failed_rows_are_taken_from_the_done_ones(store: Store, led
 
 def test_a_flag_without_its_record_does_not_break_a_rebuild(store: Store, ledger: Ledger) -> None:
     plan_run(store, ledger, RUN, sources=40)
-    for batch in (3, 11):
+    for batch in (0, 3, 11, 15):
         store.put(RunKeys(RUN).flag(STAGE, batch), b"")
+    for batch in (7, 8, 16):
+        write_record(store, mixed(batch, DONE, FAILED))
     rebuild(store, ledger, RUN)
-    assert counted(ledger) == (0, 0, 0, 0)
+    assert counted(ledger) == (3, 3, 0, 3)
 
 
 def test_the_failed_rows_of_a_worker_killed_between_flag_and_record_are_counted(

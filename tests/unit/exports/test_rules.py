@@ -282,3 +282,17 @@ def test_a_transparent_control_image_is_exported_as_the_controlnet_saw_it() -> N
     )
     first, second = (Image.open(io.BytesIO(control.png)) for control in (transparent, opaque))
     assert first.convert("RGB").tobytes() == second.convert("RGB").tobytes()
+
+
+def test_a_source_s_split_is_the_same_in_every_version() -> None:
+    found = {name: split_of(name, validation=0.3, test=0.3) for name in "abcdefgh"}
+    assert found == {
+        "a": "test",
+        "b": "validation",
+        "c": "test",
+        "d": "validation",
+        "e": "validation",
+        "f": "test",
+        "g": "train",
+        "h": "test",
+    }
