@@ -285,7 +285,11 @@ def test_registered_tasks_are_the_declared_ones():
     for stage in Stage:
         declare_task(app, stage, worker=None)
     registered = {name for name in app.tasks if not name.startswith("celery.")}
-    assert registered == {task_name(stage) for stage in Stage} == {"posemill.detect", "posemill.generate"}
+    assert (
+        registered
+        == {task_name(stage) for stage in Stage}
+        == {"posemill.detect", "posemill.generate", "posemill.verify"}
+    )
 
 
 @pytest.mark.parametrize("stage", Stage)

@@ -18,7 +18,7 @@ PAUSED, NOT_OVER = ExitCode.PAUSED, ExitCode.NOT_OVER
 
 
 def stood(state: RunState, *, reason: str = "", failed: int = 0, refused: int = 0, rows: int = 9) -> Status:
-    stages = {stage: stage_counts(stage, {}, 0, 0, 0) for stage in Stage}
+    stages = {stage: stage_counts(stage, {}, 0, 0, 0) for stage in (Stage.DETECT, Stage.GENERATE)}
     last = msgspec.structs.replace(stages[Stage.GENERATE], rows=rows, failed=failed)
     stages[Stage.GENERATE] = last
     snapshot = Snapshot(run_id="r", state=state, reason=reason, refused_rows=refused, stages=stages)

@@ -89,8 +89,8 @@ def test_a_record_counts_its_outcomes():
     outcomes = [Outcome.DONE, Outcome.FAILED, Outcome.DONE, Outcome.REJECTED]
     items = record(results=[ItemResult(id="i", outcome=outcome) for outcome in outcomes])
     sources = record(results=[SourceResult(source_number=0, name="n", outcome=outcome) for outcome in outcomes[:2]])
-    assert items.counts == {Outcome.DONE: 2, Outcome.REJECTED: 1, Outcome.FAILED: 1}
-    assert sources.counts == {Outcome.DONE: 1, Outcome.REJECTED: 0, Outcome.FAILED: 1}
+    assert items.counts == {Outcome.DONE: 2, Outcome.REJECTED: 1, Outcome.FAILED: 1, Outcome.AGAIN: 0}
+    assert sources.counts == {Outcome.DONE: 1, Outcome.REJECTED: 0, Outcome.FAILED: 1, Outcome.AGAIN: 0}
 
 
 def test_a_plan_knows_the_totals_of_each_stage():
