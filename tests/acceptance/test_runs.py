@@ -183,7 +183,7 @@ def test_check_notices_an_image_that_was_deleted_or_changed_by_hand(run: RunHand
 
 
 def test_check_notices_a_missing_and_a_forged_record(run: RunHandle) -> None:
-    missing, forged = (RunKeys(run.id).record(stage, 0) for stage in Stage)
+    missing, forged = (RunKeys(run.id).record(stage, 0) for stage in (Stage.DETECT, Stage.GENERATE))
     kept = {key: run.store.get(key) for key in (missing, forged)}
     run.store.delete(missing)
     run.store.put(forged, kept[forged].replace(b'"id":"', b'"id":"0'))

@@ -206,7 +206,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_charged_without_evidence(self) -> None:
-        for stage in Stage:
+        for stage in (Stage.DETECT, Stage.GENERATE):
             for batch in range(BATCHES):
                 history = self.ledger.history(RUN, stage, batch)
                 assert 0 <= history.deaths <= self.deaths[stage, batch]
@@ -214,7 +214,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def no_more_is_out_than_the_window_holds(self) -> None:
-        for stage in Stage:
+        for stage in (Stage.DETECT, Stage.GENERATE):
             out = self.ledger.redis.zcard(StageKeys(RUN, stage).sent) + self._leased_in_time(stage)
             assert out <= WINDOW + len(self.workers), "a repeated message may be claimed beside a full window"
 
@@ -223,7 +223,7 @@ class AnyOrder(RuleBasedStateMachine):
         if not hasattr(self, "store"):
             return
         for _ in range(200):
-            for stage in Stage:
+            for stage in (Stage.DETECT, Stage.GENERATE):
                 self._make_due(stage)
                 while (batch := self.queues.take(stage)) is not None:
                     self._work_through(stage, batch)
@@ -243,7 +243,7 @@ class AnyOrder(RuleBasedStateMachine):
         snapshot = self.ledger.snapshot(RUN)
         assert snapshot
         assert snapshot.state is RunState.COMPLETE
-        for stage in Stage:
+        for stage in (Stage.DETECT, Stage.GENERATE):
             records = [read_record(self.store, RUN, stage, batch) for batch in range(BATCHES)]
             failed = sum(found.counts[Outcome.FAILED] for found in records if found)
             counts = snapshot.stages[stage]

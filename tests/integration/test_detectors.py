@@ -313,7 +313,7 @@ def test_a_pose_is_rejected_by_its_number_of_people(people, least, most, reason)
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        (DetectSpec(detector="pidinet"), "there are openpose, openpose-thin, keypoints"),
+        (DetectSpec(detector="pidinet"), "there are openpose, openpose-thin, movenet, keypoints"),
         (DetectSpec(detector="openpose-thin", include_hand=True), "bodies only"),
         (DetectSpec(detector="openpose-thin", include_face=True), "bodies only"),
         (DetectSpec(detector="openpose-thin", weights="a/b"), "takes no weights"),
@@ -358,7 +358,7 @@ def test_a_revision_of_the_model_cards_weights_is_asked_of_the_hub(monkeypatch, 
         asked.append((repository, name, revision))
         return weights / name.rsplit("/", maxsplit=1)[-1]
 
-    monkeypatch.setattr("workers.detecting.annotators.weights.fetched_file", download)
+    monkeypatch.setattr("workers.detecting.weights.fetched_file", download)
     load_detector(DetectSpec(detector="openpose", revision="abc123", face_revision="def456"))
     assert asked == [
         ("lllyasviel/ControlNet", "annotator/ckpts/body_pose_model.pth", "abc123"),

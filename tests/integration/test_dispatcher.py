@@ -337,11 +337,11 @@ def test_every_batch_is_sent_once_when_nothing_goes_wrong(
 ) -> None:
     plan = plan_run(store, ledger, RUN, sources=50)
     loop = dispatcher(store, ledger, app, settings, window=4)
-    for stage in Stage:
+    for stage in (Stage.DETECT, Stage.GENERATE):
         write_records(store, RUN, stage, range(25))
     for _ in range(2 * plan.batches[Stage.DETECT]):
         loop.tick()
-        for stage in Stage:
+        for stage in (Stage.DETECT, Stage.GENERATE):
             for batch in ledger.redis.zrange(StageKeys(RUN, stage).sent, 0, -1):
                 assert ledger.commit(RUN, stage, int(batch), DONE) == "committed"
     assert queued(ledger, Stage.DETECT) == queued(ledger, Stage.GENERATE) == 25
@@ -509,7 +509,7 @@ def test_a_run_whose_records_are_not_all_in_storage_is_not_complete(
     store: Store, ledger: Ledger, app: Celery, settings: Settings
 ) -> None:
     plan_run(store, ledger, RUN)
-    for stage in Stage:
+    for stage in (Stage.DETECT, Stage.GENERATE):
         write_records(store, RUN, stage, (0, 1))
         for batch in (0, 1):
             ledger.commit(RUN, stage, batch, DONE)

@@ -21,7 +21,7 @@ from tests.planned import plan_run, write_records
 def made_whole(store: Store, ledger: Ledger, run_id: str) -> None:
     """A run of which every record stands."""
     plan_run(store, ledger, run_id)
-    for stage in Stage:
+    for stage in (Stage.DETECT, Stage.GENERATE):
         write_records(store, run_id, stage, [0, 1])
     rebuild(store, ledger, run_id)
     assert ledger.complete(run_id)

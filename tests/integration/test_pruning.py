@@ -58,7 +58,7 @@ def make_run(store: Store, ledger: Ledger, run_id: str, sources: list[str], *, r
     items = [Item(id=name, prompt="p", seed=1, control_image=Source(name=name, identity=digest(name),
              key=source_key(digest(name)))) for name in ready_made]  # fmt: skip
     store.put(keys.shard(Stage.GENERATE, 0), encode_shard(ShardHeader(first=0, rows=len(items), needs=[]), items))
-    for stage in Stage:
+    for stage in (Stage.DETECT, Stage.GENERATE):
         write_records(store, run_id, stage, [0, 1])
     results = []
     for number, name in enumerate(sources):

@@ -275,7 +275,7 @@ def test_a_complete_run_is_not_cancelled_nor_paused_any_more(settings: Settings,
 def finished_in_ledger(ledger: Ledger, run_id: str) -> None:
     """As if workers had made everything."""
     none_left = {Outcome.DONE: 1, Outcome.REJECTED: 0, Outcome.FAILED: 0}
-    for stage in Stage:
+    for stage in (Stage.DETECT, Stage.GENERATE):
         for batch in range(ledger.snapshot(run_id).stages[stage].batches):
             ledger.commit(run_id, stage, batch, none_left)
     assert ledger.complete(run_id)

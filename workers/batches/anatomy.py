@@ -101,6 +101,10 @@ class StageWorker:
         """The detectors or models in memory, for the heartbeat."""
         return self._work.resident
 
+    def flush(self) -> None:
+        """Tell the ledger what it is owed."""
+        self.pending.flush()
+
     def drain(self) -> None:
         """Start nothing more on the device; batches that have not reached it are handed back.
 

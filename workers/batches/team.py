@@ -29,7 +29,7 @@ class Team:
     def flush(self) -> None:
         """Tell the ledger what it is owed."""
         for worker in self._workers:
-            worker.pending.flush()
+            worker.flush()
 
     def drain(self) -> None:
         """Start nothing more on the device."""

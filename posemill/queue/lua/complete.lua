@@ -5,9 +5,9 @@ local runs, run = KEYS[1], KEYS[2]
 
 if redis.call('HGET', run, 'state') ~= 'running' then return 0 end
 for place = 3, #ARGV do
-  local planned = tonumber(redis.call('HGET', run, ARGV[place] .. '.batches'))
+  local planned = tonumber(redis.call('HGET', run, ARGV[place] .. '.batches') or 0)  -- not every run has every stage
   local done = tonumber(redis.call('HGET', run, ARGV[place] .. '.batches_done') or 0)
-  if not planned or done < planned then return 0 end
+  if done < planned then return 0 end
 end
 redis.call('HSET', run, 'state', 'complete', 'reason', '')
 redis.call('SREM', runs, ARGV[1])

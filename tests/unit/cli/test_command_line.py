@@ -154,7 +154,7 @@ def test_help_imports_no_heavy_library_and_takes_little_time():
 
 @pytest.mark.parametrize(
     "words",
-    [["nothing"], ["submit"], ["submit", "recipe.yaml", "--nothing"], ["worker", "verify"], ["export", "r"], []],
+    [["nothing"], ["submit"], ["submit", "recipe.yaml", "--nothing"], ["worker", "judge"], ["export", "r"], []],
     ids=["unknown command", "no recipe", "unknown option", "unknown stage", "no folder", "no command"],
 )
 def test_wrong_usage_is_status_2_and_shows_the_usage(call, words):

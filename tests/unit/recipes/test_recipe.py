@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posemill.catalogue.checks import options_of
 from posemill.catalogue.models import MODELS
 from posemill.errors import RecipeError
 from producer.recipes.recipe import SECTIONS, Recipe, parse_recipe, read_recipe, recipe_folder
@@ -278,9 +279,11 @@ def test_the_documents_list_every_key_with_its_section():
     text = (Path(__file__).parents[3] / "docs/recipes.md").read_text()
     listed = read_yaml(text.split("```yaml")[1].split("```")[0], where="docs/recipes.md")
     for section, part in SECTIONS.items():
-        values = {"": listed, "loras": listed["generate"]["loras"]}.get(section) or listed[section]
+        inner = {"": listed, "loras": listed["generate"]["loras"], "checks": listed["verify"]["checks"]}
+        values = inner.get(section) or listed[section]
         for shown in values if isinstance(values, list) else [values]:
-            assert set(shown) == set(part.model_fields), section
+            keys = set(options_of(shown["check"], {})) if section == "checks" else set()
+            assert set(shown) == set(part.model_fields) | keys, section
 
 
 leaves = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.dates())
