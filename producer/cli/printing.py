@@ -110,9 +110,12 @@ def print_status(status: Status) -> None:
     for stage, counts in snapshot.stages.items():
         share = f"{100 * counts.finished / counts.rows:.1f} %" if counts.rows else "-"
         finished = f"{counts.finished}/{counts.rows} {STAGES[stage].rows}"
-        rows.append((stage, finished, share, counts.done, counts.rejected,
-                     counts.failed, counts.leased, counts.sent, counts.waiting))  # fmt: skip
+        rows.append([stage, finished, share, counts.done, counts.rejected,
+                     counts.failed, counts.leased, counts.sent, counts.waiting])  # fmt: skip
     columns = ["stage", "finished", "", "done", "rejected", "failed", "working", "queued", "waiting"]
+    if judging(snapshot):
+        columns.append("again")
+        rows = [[*row, counts.again] for row, counts in zip(rows, snapshot.stages.values(), strict=True)]
     print_table("", columns, rows, optional=("rejected", "failed", "working", "queued", "", "waiting"))
     if judged := judging(snapshot):
         click.echo(f"{100 * judged[0]:.0f} % of the images pass, {judged[1]:.2f} images for each item that is settled")

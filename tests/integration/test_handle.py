@@ -221,7 +221,7 @@ def test_a_whole_run_has_no_faults_and_its_failures_are_named(whole: RunHandle, 
         ("source 3", "3.png", "m"),
         ("item item0003", "3.png", "m"),
     ]
-    assert proof.counts[Stage.GENERATE] == {Outcome.DONE: 3, Outcome.REJECTED: 0, Outcome.FAILED: 1}
+    assert proof.counts[Stage.GENERATE] == {Outcome.DONE: 3, Outcome.REJECTED: 0, Outcome.FAILED: 1, Outcome.AGAIN: 0}
     assert proof.verdict.startswith("2 sources and items failed")
 
 

@@ -21,7 +21,6 @@ from workers.detecting.detectors import Detection, Detector, reject_reason
 from workers.images.content import Content
 from workers.images.source_bytes import read_source
 from workers.models.hub_models import HubModels
-from workers.models.model_folders import ModelFolders
 from workers.models.provenance import struct_values, versions
 
 KEPT_DETECTORS = 8  # loaded at once: those of a run with many controls
@@ -65,12 +64,13 @@ class DetectWork:
         load_detector: Callable[[DetectSpec], Detector],
         models: HubModels | None = None,
     ) -> None:
+        """`models`: fetched before the device is taken; None where the loader needs none of the Hub."""
         self._store = store
         self._slices = slices
         self._settings = settings
         self._controls = ControlStore(store, png_compress_level=settings.png_compress_level)
         self._load_detector = load_detector
-        self._models = models or HubModels(store, ModelFolders.of(settings.model_folders))
+        self._models = models
         self._detectors: OrderedDict[DetectSpec, Detector] = OrderedDict()
 
     @property
@@ -82,7 +82,7 @@ class DetectWork:
         """A commit for all weights, unless the batch holds ready-made poses alone."""
         if all(source.pose for source in self._slices.sources(run, batch).values()):
             return run
-        return self._models.pinned_detects(run)
+        return self._models.pinned_detects(run) if self._models else run
 
     def fetch(self, run: Run, loaded: list[SourceInProgress] | None, watch: Callable[[], None]) -> None:
         """Fetch the weights of the detectors that still have something to do."""
@@ -90,7 +90,8 @@ class DetectWork:
         if loaded is not None:
             controls = [control for entry in loaded if entry.result is None for control in entry.controls]
             specs = {control.spec for control in controls if control.stored is None}
-        self._models.fetch_detects(specs - set(self._detectors), watch)
+        if self._models:
+            self._models.fetch_detects(specs - set(self._detectors), watch)
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[SourceInProgress]:
         """Read the batch's sources and what is stored of their control images already."""

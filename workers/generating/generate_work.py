@@ -31,7 +31,6 @@ from workers.images.pngs import encode_png, image_texts, to_image
 from workers.images.sizes import picture_size
 from workers.images.webps import encode_webp
 from workers.models.hub_models import HubModels
-from workers.models.model_folders import ModelFolders
 from workers.models.provenance import struct_values, versions
 
 log = logging.getLogger(__name__)
@@ -74,12 +73,13 @@ class GenerateWork:
         fitting: FittingSizes | None = None,
         free_bytes: Callable[[], int] | None = None,
     ) -> None:
+        """`models`: fetched before the device is taken; None where the loader needs none of the Hub."""
         self._store = store
         self._slices = slices
         self._settings = settings
         self._pipelines = KeptPipelines(load_pipeline, free_bytes=free_bytes)
         self._fitting = fitting or FittingSizes()
-        self._models = models or HubModels(store, ModelFolders.of(settings.model_folders))
+        self._models = models
 
     @property
     def resident(self) -> list[str]:
@@ -88,12 +88,12 @@ class GenerateWork:
 
     def pinned(self, run: Run, batch: int) -> Run:
         """A commit for every model."""
-        return self._models.pinned_generate(run)
+        return self._models.pinned_generate(run) if self._models else run
 
     def fetch(self, run: Run, loaded: list[ItemInProgress] | None, watch: Callable[[], None]) -> None:
         """Fetch the models, unless nothing is to be made."""
         is_wanted = loaded is None or any(entry.result is None for entry in loaded)
-        if is_wanted and self._pipelines.get(run.generate) is None:
+        if self._models and is_wanted and self._pipelines.get(run.generate) is None:
             self._models.fetch_generate(run.generate, watch)
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[ItemInProgress]:
