@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: demo test test-lowest check chaos bench mutate docs embedded clean
+.PHONY: demo test test-lowest check chaos hub bench mutate docs embedded clean
 
 demo: $(INSTALLED)
 	$(BIN)/posemill demo --out demo-output
@@ -22,6 +22,9 @@ check: $(INSTALLED)
 
 chaos: $(INSTALLED)
 	$(BIN)/python -m tests.chaos
+
+hub: $(INSTALLED)
+	$(BIN)/python -m pytest -m long tests/acceptance/test_hub.py
 
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(FIGURE)

@@ -137,6 +137,7 @@ def logs(folder: Path) -> str:
     return "\n".join(path.read_text() for path in folder.rglob("logs-*/*.log"))
 
 
+@pytest.mark.long
 def test_workers_that_start_together_on_a_slow_hub_fetch_once_and_none_is_taken_for_stuck(
     hub, diffusion, images_alone, settings, store, start_workers, tmp_path, monkeypatch
 ):
@@ -153,6 +154,7 @@ def test_workers_that_start_together_on_a_slow_hub_fetch_once_and_none_is_taken_
     assert {record.attempt for record in found} == {1}
 
 
+@pytest.mark.long
 def test_a_hub_that_breaks_off_again_and_again_is_asked_for_the_rest(
     hub, diffusion, images_alone, settings, store, start_workers
 ):
@@ -194,6 +196,7 @@ def test_offline_submission_and_workers_need_the_cache_alone(
     assert done(handle, store)[0].made_with["revisions"]["base"] == diffusion[BASE]
 
 
+@pytest.mark.long
 def test_without_a_hub_at_submission_all_workers_take_the_first_one_s_commit(
     hub, diffusion, images_alone, settings, store, start_workers, monkeypatch
 ):

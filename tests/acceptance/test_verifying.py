@@ -1,6 +1,5 @@
 """The loop is closed: an image that does not pass is made again, by a rule that always gives the same data set."""
 
-import json
 import os
 import signal
 from collections import Counter
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import BatchRecord, Item, Outcome, RunState, decode, decode_rows
@@ -98,8 +98,8 @@ def test_what_does_not_pass_is_made_again_until_it_does_or_has_no_try_left(
     assert sum(layout.rows_in(batch) < 8 for batch in layout.numbers()) <= 2, "the last batch of a round may be short"
     exported = export_run(store, "loop", str(tmp_path / "set"), Options(form=Form.IMAGEFOLDER))
     assert (exported.samples, exported.complete) == (counts.done, True)
-    files = (tmp_path / "set").rglob("metadata.jsonl")
-    rows = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    files = (tmp_path / "set").rglob("metadata.parquet")
+    rows = [row for file in files for row in parquet.read_table(file).to_pylist()]
     assert Counter(row["tries"] for row in rows) == Counter(
         try_number for _, outcome, try_number in found.values() if outcome is Outcome.DONE
     )

@@ -10,7 +10,7 @@ from typing import cast
 
 import redis
 
-from posemill.contract.keys import Priority, Stage, StageKeys, queue_list, queue_name
+from posemill.contract.keys import Priority, StageKeys, queue_list, queue_name
 from posemill.contract.records import RunState
 from posemill.errors import PosemillError
 from posemill.processes.supervisor import Supervisor
@@ -128,18 +128,18 @@ class Harm:
 
     def lose_message(self) -> None:
         """As a worker does that is killed between popping a message and noting it."""
-        stage = self.random.choice(list(Stage))
+        stage = self.random.choice(list(self._handle.plan.batches))
         self._guarded(lambda: self.ledger.redis.ltrim(queue_list(queue_name(stage), Priority.NORMAL), 1, -1))
 
     def repeat_message(self) -> None:
-        stage = self.random.choice(list(Stage))
+        stage = self.random.choice(list(self._handle.plan.batches))
         batch = self.random.randrange(self._handle.plan.batches[stage])
         app = make_app(self._settings.redis_url.get_secret_value())
         self._guarded(lambda: send_batches(app, stage, queue_name(stage), self._handle.id, [batch] * 10))
         app.close()
 
     def send_garbage(self) -> None:
-        stage = self.random.choice(list(Stage))
+        stage = self.random.choice(list(self._handle.plan.batches))
         self._guarded(lambda: self.ledger.redis.lpush(queue_name(stage), b"\x80\x04no message"))
 
     def spoil_storage(self) -> None:
