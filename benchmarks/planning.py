@@ -17,7 +17,7 @@ from benchmarks.figure import Figure, alternate, median_ratio, seconds_of
 from benchmarks.submitting import Submitted, submitted_apart, write_manifest
 from posemill.contract.keys import Priority, Stage, queue_list, queue_name, task_name
 from posemill.contract.records import Outcome, RunState
-from posemill.contract.rounds import Layout
+from posemill.contract.rounds import PlanLayout
 from posemill.queue.celery_app import make_app
 from posemill.queue.dispatcher import Dispatcher
 from posemill.queue.ledger import Ledger, open_ledger
@@ -138,7 +138,7 @@ def _fill_generate_window(ledger: Ledger, run_id: str) -> None:
     plan = read_plan(store, run_id)
     batches = plan.batches[Stage.DETECT]
     detected = StageProgress(
-        layout=Layout(slicing=read_run(store, run_id).slicing[Stage.DETECT], first_rows=plan.rows[Stage.DETECT]),
+        layout=PlanLayout(slicing=read_run(store, run_id).slicing[Stage.DETECT], first_rows=plan.rows[Stage.DETECT]),
         done=b"\xff" * -(-batches // 8),
         batches_done=batches,
         counts=dict.fromkeys(Outcome, 0) | {Outcome.DONE: plan.rows[Stage.DETECT]},

@@ -18,7 +18,7 @@ from posemill.contract.records import (
     encode,
     encode_shard,
 )
-from posemill.contract.rounds import Layout
+from posemill.contract.rounds import PlanLayout
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import StageProgress
@@ -66,7 +66,7 @@ def progress(
     plan: Plan, stage: Stage, *, done: bytes = b"", batches_done: int = 0, counts: dict[Outcome, int] | None = None
 ) -> StageProgress:
     """Of a stage that is as far as that; nothing is done where nothing is said."""
-    layout = Layout(slicing=sliced(plan, stage), first_rows=plan.rows[stage])
+    layout = PlanLayout(slicing=sliced(plan, stage), first_rows=plan.rows[stage])
     known = dict.fromkeys(Outcome, 0) | (counts or {})
     return StageProgress(layout=layout, done=done, batches_done=batches_done, counts=known)
 

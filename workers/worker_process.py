@@ -21,8 +21,8 @@ from workers.batches.heartbeat import Heartbeat
 from workers.batches.leases import LeaseKeeper
 from workers.batches.plan_reader import Slices
 from workers.batches.row_process import RowProcess
-from workers.batches.team import Team
 from workers.batches.watchdog import Watchdog
+from workers.batches.worker_group import WorkerGroup
 from workers.stage_work import make_stage_work
 from workers.tasks import declare_task, when_ending
 
@@ -35,8 +35,7 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
 
     Raises ServiceError when Redis or storage is not usable at the start, or when Celery gives up.
     """
-    queues = {beside: queue_name(beside) for beside, row in STAGES.items() if row.beside is stage}
-    queues[stage] = queue or queue_name(stage)
+    queues = queues_of(stage, queue)
     store, ledger = open_services(settings)
     app = make_app(settings.redis_url.get_secret_value())
     keeper, slices, device = LeaseKeeper(ledger, settings.lease_seconds), Slices(store), threading.Lock()
@@ -57,23 +56,29 @@ def consume(stage: Stage, *, queue: str | None, settings: Settings, make_work: M
     workers = {own: make_worker(own) for own in queues}
     for own, worker in workers.items():
         declare_task(app, own, worker)
-    team = Team(list(workers.values()))
+    group = WorkerGroup(list(workers.values()))
     watchdog = Watchdog(
         settings,
         held=lambda: len(keeper.held),
-        stepped=lambda: team.stepped,
+        stepped=lambda: group.stepped,
         queued=lambda: sum(queue_length(ledger.redis, name) for name in queues.values()),
     )
     loops = {
         "leases": keeper.run_until,
         "dispatcher": Dispatcher(store, ledger, app, settings).run_until,
         "watchdog": watchdog.run_until,
-        "heartbeat": Heartbeat(ledger, stage=stage, queue=queues[stage], worker=team, keeper=keeper).run_until,
+        "heartbeat": Heartbeat(ledger, stage=stage, queue=queues[stage], worker=group, keeper=keeper).run_until,
     }
     with _background_threads(loops):
         log.info("A %s worker is ready", stage)
         run = partial(app.worker_main, _celery_arguments(stage, list(queues.values()), settings))
-        _run_until_asked(run, team, settings.drain_seconds)
+        _run_until_asked(run, group, settings.drain_seconds)
+
+
+def queues_of(stage: Stage, queue: str | None) -> dict[Stage, str]:
+    """What a worker of a stage consumes, the first queue first: what is begun is finished before more is begun."""
+    beside = {other: queue_name(other) for other, row in STAGES.items() if row.beside is stage}
+    return beside | {stage: queue or queue_name(stage)}
 
 
 @contextmanager
@@ -91,7 +96,7 @@ def _background_threads(loops: Mapping[str, Callable[[threading.Event], None]]) 
             thread.join(timeout=5)
 
 
-def _run_until_asked(run: Callable[[], None], worker: Team, drain_seconds: float) -> None:
+def _run_until_asked(run: Callable[[], None], worker: WorkerGroup, drain_seconds: float) -> None:
     """Celery's own loop, `run`. A first SIGTERM means to finish what is begun, a second one at once."""
     asked = threading.Event()
 
@@ -106,7 +111,7 @@ def _run_until_asked(run: Callable[[], None], worker: Team, drain_seconds: float
         raise ServiceError("the worker stopped consuming by itself; the log above says why")
 
 
-def begin_to_drain(worker: Team, drain_seconds: float) -> None:
+def begin_to_drain(worker: WorkerGroup, drain_seconds: float) -> None:
     """Let what is on the device finish; after drain_seconds hand back what is left and end."""
     log.info("Ending: what is not done in %.0f s is handed back", drain_seconds)
     worker.drain()

@@ -60,6 +60,9 @@ def options_of(check: str, given: Mapping[str, Option]) -> dict[str, Option]:
         if check not in offered:
             known = [*CHECKS, *offered]
             raise ValueError(f"no check is called {check!r}{_meant(check, known)}; there are {', '.join(known)}")
+        for name, value in given.items():
+            if isinstance(value, bool) or not isinstance(value, str | int | float | None):
+                raise ValueError(f"{name}: {value!r} is neither a text nor a number")
         return dict(given)
     for name, value in given.items():
         if name not in row.options:

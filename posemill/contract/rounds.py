@@ -25,7 +25,7 @@ class RoundStep(msgspec.Struct, frozen=True, kw_only=True):
     carried: tuple[Item, ...] = ()  # tries that wait for more, so that batches are full
 
 
-class Layout(msgspec.Struct, frozen=True, kw_only=True):
+class PlanLayout(msgspec.Struct, frozen=True, kw_only=True):
     """Where the rows of a stage's plan stand: those of the submission, then a shard for each that rounds added.
 
     The last shard of the submission, and each that was added, may be short; the numbers of batches that it lacks stay
@@ -91,20 +91,25 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
                 yield range(self.batches_of(shard).stop, stop)
 
 
-def layout_of(run: Run, plan: Plan, stage: Stage, steps: Iterable[RoundStep]) -> Layout:
+def layout_of(run: Run, plan: Plan, stage: Stage, steps: Iterable[RoundStep]) -> PlanLayout:
     """Of a stage that follows the plan of items; every other one is as it was submitted."""
     is_growing = STAGES[stage].row is Item
     added = tuple(step.rows for step in steps if step.shard is not None) if is_growing else ()
-    return Layout(slicing=run.slicing[stage], first_rows=plan.rows[stage], added=added)
+    return PlanLayout(slicing=run.slicing[stage], first_rows=plan.rows[stage], added=added)
 
 
-def next_to_read(layout: Layout, steps: Sequence[RoundStep]) -> int | None:
+def layouts_of(run: Run, plan: Plan, steps: Sequence[RoundStep]) -> dict[Stage, PlanLayout]:
+    """Of each stage of a run."""
+    return {stage: layout_of(run, plan, stage, steps) for stage in run.stages}
+
+
+def next_to_read(layout: PlanLayout, steps: Sequence[RoundStep]) -> int | None:
     """The shard whose rejects come next; None when all were read."""
     read = sum(step.read is not None for step in steps)
     return read if read < layout.shards else None
 
 
-def next_step(layout: Layout, steps: Sequence[RoundStep], rejects: Sequence[Item]) -> RoundStep:
+def next_step(layout: PlanLayout, steps: Sequence[RoundStep], rejects: Sequence[Item]) -> RoundStep:
     """The step over `next_to_read`'s shard, of which `rejects` are the tries to come, in the plan's order."""
     read = next_to_read(layout, steps)
     waiting = waiting_rows(steps, rejects)

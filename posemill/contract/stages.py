@@ -30,7 +30,7 @@ STAGES = {
 LAST_STAGE = tuple(STAGES)[-1]  # that a run can have: what comes out of one is what comes out of its own last one
 
 
-def telling(stages: Iterable[Stage]) -> tuple[Stage, ...]:
+def outcome_stages(stages: Iterable[Stage]) -> tuple[Stage, ...]:
     """Those whose records say what became of rows in the end; what another stage judges is said by that one."""
     stages = tuple(stages)
     judged = {STAGES[stage].planned_by for stage in stages if STAGES[stage].planned_by is not stage}

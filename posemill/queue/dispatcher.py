@@ -26,8 +26,7 @@ from posemill.queue.rounds import Rounds
 from posemill.queue.run_states import finish_retry, pause_for_fault
 from posemill.queue.window import Window, take
 from posemill.settings import Settings
-from posemill.storage.rounds import is_closed
-from posemill.storage.run_documents import read_plan, read_run, read_shard
+from posemill.storage.run_documents import read_run, read_shard
 from posemill.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -160,10 +159,7 @@ class Dispatcher:
 
     def _close(self, run_id: str, snapshot: Snapshot) -> None:
         """Complete is what storage says: where a record is missing, the ledger is made again."""
-        if LAST_STAGE in snapshot.stages and not is_closed(
-            self._store, self._plan.run(run_id), read_plan(self._store, run_id)
-        ):
-            self._rounds.forget(run_id)
+        if LAST_STAGE in snapshot.stages and not self._rounds.are_over(self._plan.run(run_id)):
             return
         for stage, counts in snapshot.stages.items():
             written = sum(1 for _ in self._store.list(RunKeys(run_id).records(stage)))

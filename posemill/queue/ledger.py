@@ -17,7 +17,7 @@ import redis
 from posemill.contract import keys as names
 from posemill.contract.keys import Stage, StageKeys
 from posemill.contract.records import Outcome, Plan, RunState
-from posemill.contract.rounds import Layout
+from posemill.contract.rounds import PlanLayout
 from posemill.errors import ServiceError
 from posemill.queue.progress import Snapshot, StageProgress, stage_counts
 
@@ -171,7 +171,7 @@ class Ledger:
         """Pause a run for a fault; False when it has ended or is being retried."""
         return bool(self._scripts["pause"](keys=[names.run_hash(run_id)], args=[reason]))
 
-    def grow(self, run_id: str, layouts: Mapping[Stage, Layout], *, submission: str) -> bool:
+    def grow(self, run_id: str, layouts: Mapping[Stage, PlanLayout], *, submission: str) -> bool:
         """Count the shards that were added to a run's plan; nothing where the ledger knows as many, or another run."""
         grown = False
         for stage, layout in layouts.items():
@@ -378,7 +378,7 @@ class Ledger:
         return float(seconds + microseconds / 1e6)
 
 
-def _sizes(layout: Layout) -> dict[str, int]:
+def _sizes(layout: PlanLayout) -> dict[str, int]:
     return {"rows": layout.rows, "batches": layout.batches, "end": layout.end}
 
 

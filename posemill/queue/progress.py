@@ -4,13 +4,13 @@ import msgspec
 
 from posemill.contract.keys import Stage
 from posemill.contract.records import Outcome, RunState
-from posemill.contract.rounds import Layout
+from posemill.contract.rounds import PlanLayout
 
 
 class StageProgress(msgspec.Struct, frozen=True, kw_only=True):
     """A stage's progress as storage proves it."""
 
-    layout: Layout  # of its plan
+    layout: PlanLayout  # of its plan
     done: bytes  # bitmap by batch number, most significant bit first, as Redis keeps it
     batches_done: int
     counts: dict[Outcome, int]

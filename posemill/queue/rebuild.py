@@ -4,7 +4,7 @@ import msgspec
 
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import BatchRecord, Outcome, Plan, Run, RunState, StateChange, decode
-from posemill.contract.rounds import Layout, layout_of
+from posemill.contract.rounds import PlanLayout, layouts_of
 from posemill.errors import UnreadableRecord
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import StageProgress
@@ -56,20 +56,20 @@ def read_stored(store: Store, run_id: str) -> StoredRun:
     """Raises NotFound, RunConflict while the submission is unfinished, and UnreadableRecord."""
     submission = submission_digest(store, run_id)
     run, plan = read_run(store, run_id), read_plan(store, run_id)
-    layouts = read_layouts(store, run, plan)
+    steps = read_rounds(store, run)
+    layouts = layouts_of(run, plan, steps)
     return StoredRun(
         plan=plan,
         progress={stage: read_progress(store, run_id, stage, layout) for stage, layout in layouts.items()},
-        is_closed=is_closed(store, run, plan),
+        is_closed=is_closed(store, run, plan, steps),
         wish=read_state(store, run_id),
         submission=submission,
     )
 
 
-def read_layouts(store: Store, run: Run, plan: Plan) -> dict[Stage, Layout]:
+def read_layouts(store: Store, run: Run, plan: Plan) -> dict[Stage, PlanLayout]:
     """Where the rows of each stage's plan stand by now."""
-    steps = read_rounds(store, run)
-    return {stage: layout_of(run, plan, stage, steps) for stage in run.stages}
+    return layouts_of(run, plan, read_rounds(store, run))
 
 
 def rebuild(store: Store, ledger: Ledger, run_id: str) -> None:
@@ -97,7 +97,7 @@ def _restore(ledger: Ledger, run_id: str, stored: StoredRun, *, state: RunState 
     )
 
 
-def read_progress(store: Store, run_id: str, stage: Stage, layout: Layout) -> StageProgress:
+def read_progress(store: Store, run_id: str, stage: Stage, layout: PlanLayout) -> StageProgress:
     """What storage says of a stage of a run."""
     bitmap = bytearray(-(-layout.end // 8))
     batches_done = rows_done = 0

@@ -4,12 +4,12 @@ import msgspec
 
 from posemill.contract.keys import Stage
 from posemill.contract.records import Item, Plan, Run
-from posemill.contract.rounds import Layout, RoundStep, layout_of, next_to_read
+from posemill.contract.rounds import PlanLayout, RoundStep, layouts_of, next_to_read
 from posemill.contract.stages import LAST_STAGE
 from posemill.errors import NotFound
 from posemill.queue.ledger import Ledger
 from posemill.queue.progress import Snapshot
-from posemill.storage.rounds import add_step, missed_tries, rejects_of
+from posemill.storage.rounds import add_step, is_closed, missed_tries, rejects_of
 from posemill.storage.run_documents import read_plan, read_rounds
 from posemill.storage.store import Store
 
@@ -24,9 +24,9 @@ class _Known(msgspec.Struct, kw_only=True):
     steps: list[RoundStep]
     judged: int = -1  # batches, when its shards were last looked at
 
-    def layouts(self, run: Run) -> dict[Stage, Layout]:
+    def layouts(self, run: Run) -> dict[Stage, PlanLayout]:
         """Where the rows of each stage's plan stand by now."""
-        return {stage: layout_of(run, self.plan, stage, self.steps) for stage in run.stages}
+        return layouts_of(run, self.plan, self.steps)
 
 
 class Rounds:
@@ -52,9 +52,12 @@ class Rounds:
         known.judged = judged
         return grown
 
-    def forget(self, run_id: str) -> None:
-        """Look again at everything: storage holds what was not seen here."""
-        self._runs.pop(run_id, None)
+    def are_over(self, run: Run) -> bool:
+        """Whether storage says that nothing is to be made again; if not, everything is looked at anew."""
+        over = is_closed(self._store, run, read_plan(self._store, run.id), read_rounds(self._store, run))
+        if not over:
+            self._runs.pop(run.id, None)
+        return over
 
     def _grow(self, run: Run, known: _Known) -> bool:
         return self._ledger.grow(run.id, known.layouts(run), submission=known.submission)

@@ -4,7 +4,7 @@ import logging
 
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import BatchRecord, Outcome, RunState, StateChange, encode
-from posemill.contract.stages import telling
+from posemill.contract.stages import outcome_stages
 from posemill.errors import PosemillError
 from posemill.queue.ledger import Ledger
 from posemill.queue.rebuild import read_flagged, rebuild
@@ -52,7 +52,7 @@ def finish_retry(store: Store, ledger: Ledger, run_id: str) -> int:
         for record in read_flagged(store, run, stage):
             if record.counts[Outcome.FAILED]:
                 _set_aside(store, record)
-        failed += _failed_and_set_aside(store, run_id, stage) if stage in telling(run.stages) else 0
+        failed += _failed_and_set_aside(store, run_id, stage) if stage in outcome_stages(run.stages) else 0
     if read_state(store, run_id).state is RunState.RETRYING:
         write_state(store, run_id, RunState.RUNNING)
     rebuild(store, ledger, run_id)

@@ -15,7 +15,7 @@ from posemill.contract.records import (
     encode_shard,
 )
 from posemill.contract.rounds import (
-    Layout,
+    PlanLayout,
     RoundStep,
     layout_of,
     needed_batches,
@@ -25,20 +25,19 @@ from posemill.contract.rounds import (
     waiting_rows,
 )
 from posemill.contract.stages import LAST_STAGE, STAGES
-from posemill.storage.run_documents import read_document, read_rounds, read_shard
+from posemill.storage.run_documents import read_document, read_shard
 from posemill.storage.store import Store, get_many
 
 
-def is_closed(store: Store, run: Run, plan: Plan) -> bool:
-    """Whether nothing will be added to the plan any more."""
+def is_closed(store: Store, run: Run, plan: Plan, steps: Sequence[RoundStep]) -> bool:
+    """Whether nothing will be added to the plan any more, beside what these steps added."""
     if run.verify is None:
         return True
-    steps = read_rounds(store, run)
     layout = layout_of(run, plan, LAST_STAGE, steps)
     return next_to_read(layout, steps) is None and not missed_tries(store, run, layout)
 
 
-def rejects_of(store: Store, run: Run, layout: Layout, shard: int) -> list[Item]:
+def rejects_of(store: Store, run: Run, layout: PlanLayout, shard: int) -> list[Item]:
     """The tries to come of one shard, every batch of which was judged. Raises NotFound and UnreadableRecord."""
     keys = RunKeys(run.id)
     written = [keys.record(LAST_STAGE, batch) for batch in layout.batches_of(shard)]
@@ -46,7 +45,7 @@ def rejects_of(store: Store, run: Run, layout: Layout, shard: int) -> list[Item]
     return tries_to_come(_items(store, run, shard), judged)
 
 
-def missed_tries(store: Store, run: Run, layout: Layout) -> list[Item]:
+def missed_tries(store: Store, run: Run, layout: PlanLayout) -> list[Item]:
     """Tries to come of batches that `retry` had made again after their shard was read."""
     keys = RunKeys(run.id)
     again = [info.key for info in store.list(keys.set_aside(LAST_STAGE))]
@@ -65,7 +64,7 @@ def missed_tries(store: Store, run: Run, layout: Layout) -> list[Item]:
 
 
 def add_step(
-    store: Store, run: Run, layout: Layout, steps: Sequence[RoundStep], rejects: Sequence[Item]
+    store: Store, run: Run, layout: PlanLayout, steps: Sequence[RoundStep], rejects: Sequence[Item]
 ) -> RoundStep | None:
     """Write the next step, after the shard that it adds, and give it; None where somebody else has written one.
 

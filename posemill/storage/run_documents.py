@@ -1,5 +1,6 @@
 """What is read of a run in storage: the run, its plan, its state, its records."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 from posemill.contract.identity import sha256
@@ -62,12 +63,15 @@ def read_record(store: Store, run_id: str, stage: Stage, batch: int) -> BatchRec
         return None
 
 
-def read_rounds(store: Store, run: Run) -> list[RoundStep]:
-    """What was added to a run's plan so far, in order. Raises UnreadableRecord."""
+def read_rounds(store: Store, run: Run, known: Sequence[RoundStep] = ()) -> list[RoundStep]:
+    """What was added to a run's plan so far, in order; those that are known are not read again.
+
+    Raises UnreadableRecord.
+    """
     if run.verify is None:
         return []
-    keys = [info.key for info in store.list(RunKeys(run.id).rounds)]
-    steps = []
+    keys = [info.key for info in store.list(RunKeys(run.id).rounds)][len(known) :]
+    steps = list(known)
     for key, content in zip(keys, get_many(store, keys), strict=True):
         try:
             steps.append(decode(content, RoundStep))

@@ -86,6 +86,7 @@ def _age(one: "RunOverview") -> str:
 def status_values(status: Status) -> dict[str, Any]:
     """A run's status as --json prints it."""
     snapshot = status.snapshot
+    judged = judging(snapshot)
     return {
         "run_id": snapshot.run_id,
         "state": snapshot.state,
@@ -96,7 +97,7 @@ def status_values(status: Status) -> dict[str, Any]:
             stage: {**msgspec.to_builtins(counts), "finished": counts.finished}
             for stage, counts in snapshot.stages.items()
         },
-        **({"accepted_share": judged[0], "images_an_item": judged[1]} if (judged := judging(snapshot)) else {}),
+        **({"accepted_share": judged[0], "images_an_item": judged[1]} if judged else {}),
         "remaining_seconds": status.remaining_seconds,
         "images_a_second": status.images_a_second,
     }
@@ -113,11 +114,12 @@ def print_status(status: Status) -> None:
         rows.append([stage, finished, share, counts.done, counts.rejected,
                      counts.failed, counts.leased, counts.sent, counts.waiting])  # fmt: skip
     columns = ["stage", "finished", "", "done", "rejected", "failed", "working", "queued", "waiting"]
-    if judging(snapshot):
+    judged = judging(snapshot)
+    if judged:
         columns.append("again")
         rows = [[*row, counts.again] for row, counts in zip(rows, snapshot.stages.values(), strict=True)]
     print_table("", columns, rows, optional=("rejected", "failed", "working", "queued", "", "waiting"))
-    if judged := judging(snapshot):
+    if judged:
         click.echo(f"{100 * judged[0]:.0f} % of the images pass, {judged[1]:.2f} images for each item that is settled")
     if snapshot.refused_rows:
         click.echo(f"{snapshot.refused_rows} rows were refused; `posemill failures {snapshot.run_id}` says why")

@@ -10,11 +10,11 @@ import msgspec
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import BatchRecord, Outcome, Plan, Run, SourceResult, StoredObject, decode_rows
-from posemill.contract.stages import STAGES, planned_rows, telling
+from posemill.contract.rounds import layouts_of
+from posemill.contract.stages import STAGES, outcome_stages, planned_rows
 from posemill.errors import NotFound, UnreadableRecord
-from posemill.queue.rebuild import read_layouts
 from posemill.storage.rounds import is_closed
-from posemill.storage.run_documents import read_document, read_plan, read_run, read_shard
+from posemill.storage.run_documents import read_document, read_plan, read_rounds, read_run, read_shard
 from posemill.storage.store import Store
 
 THREADS = 16
@@ -54,7 +54,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def failures(self) -> int:
         """Sources and items that failed."""
-        return sum(self.counts[stage][Outcome.FAILED] for stage in telling(self.counts))
+        return sum(self.counts[stage][Outcome.FAILED] for stage in outcome_stages(self.counts))
 
     @property
     def verdict(self) -> str:
@@ -97,7 +97,8 @@ class _Checker:
         self._store = store
         self._run = run
         self._plan = plan
-        self._layouts = read_layouts(store, run, plan)
+        self._steps = read_rounds(store, run)
+        self._layouts = layouts_of(run, plan, self._steps)
         self._keys = RunKeys(run.id)
         self._deep = deep
         self.counts = {stage: dict.fromkeys(Outcome, 0) for stage in run.stages}
@@ -130,7 +131,7 @@ class _Checker:
 
     def open_rounds(self) -> Iterator[Fault]:
         """A run whose images are judged is whole when nothing is to be made again."""
-        if not is_closed(self._store, self._run, self._plan):
+        if not is_closed(self._store, self._run, self._plan, self._steps):
             yield Fault(kind="missing_record", key=self._keys.rounds, message="images are to be made again")
 
     def stray_images(self) -> Iterator[Fault]:
@@ -148,7 +149,7 @@ class _Checker:
         stored = _objects_of(record)
         self.objects += len(stored)
         self._images |= {named.key for named in stored if named.key.startswith(self._keys.images)}
-        if record.stage in telling(self._run.stages):
+        if record.stage in outcome_stages(self._run.stages):
             self.failed += list(islice(_failed_in(record), NAMED_FAILURES - len(self.failed)))
 
     def _checked(self, stage: Stage, batch: int, shard: bytes, written: bool) -> _Checked:

@@ -18,7 +18,7 @@ from posemill.contract.records import (
     RunState,
     decode_lines,
 )
-from posemill.contract.stages import telling
+from posemill.contract.stages import outcome_stages
 from posemill.errors import NotFound, NotOver, RunPaused, TransientError, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
 from posemill.queue.opening import open_pair
@@ -172,7 +172,7 @@ class RunHandle:
         """All that was refused, rejected or failed: rows, then each stage's."""
         for info in self.store.list(RunKeys(self.id).refused_rows):
             yield from decode_lines(self.store.get(info.key), RefusedRow)
-        for stage in telling(self.run.stages):
+        for stage in outcome_stages(self.run.stages):
             for record in self.flagged(stage):
                 yield from (result for result in record.results if result.outcome in (Outcome.REJECTED, Outcome.FAILED))
 

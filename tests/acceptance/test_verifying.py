@@ -122,6 +122,7 @@ def test_two_runs_of_which_one_is_under_fire_end_with_the_same_images_in_the_sam
     assert planned(store, "fire") == planned(store, "calm")
     assert judged(store, "fire") == judged(store, "calm")
     assert images(store, "fire") == images(store, "calm")
+    assert len(images(store, "fire")) == len(judged(store, "fire")) > 48
     assert check(store, "fire", deep=True).faults == []
 
 

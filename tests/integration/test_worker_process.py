@@ -6,10 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from posemill.contract.keys import Priority, Stage, queue_list, queue_name
+from posemill.queue.celery_app import make_app, send_batches
 from posemill.queue.ledger import History, Ledger
 from posemill.settings import Settings
 from posemill.storage.store import Store
@@ -17,6 +19,7 @@ from producer.runs.handle import RunHandle
 from producer.submitting.submission import submit
 from tests.chaos.runs import recipe, write_sources
 from tests.conftest import wait_until
+from workers.worker_process import queues_of
 
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -82,3 +85,26 @@ def test_a_worker_that_celery_gave_up_does_not_end_as_if_all_were_well(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "stopped consuming by itself" in errors
+
+
+def test_a_detect_worker_takes_what_is_to_be_judged_before_what_is_to_be_detected(settings: Settings) -> None:
+    queues = queues_of(Stage.DETECT, None)
+    taken: list[str] = []
+    with make_app(settings.redis_url.get_secret_value()) as app:
+        for stage in (Stage.DETECT, Stage.VERIFY, Stage.DETECT, Stage.VERIFY):
+            send_batches(app, stage, queue_name(stage), "r", [0, 1])
+        app.amqp.queues.select(list(queues.values()))
+        with app.connection_for_read() as connection:
+
+            def take(body: object, message: Any) -> None:
+                taken.append(message.headers["task"])
+                message.ack()
+
+            consumer = app.amqp.TaskConsumer(connection.default_channel, callbacks=[take])
+            consumer.qos(prefetch_count=1)
+            consumer.consume()
+            while len(taken) < 8:
+                connection.drain_events(timeout=10)
+    assert taken == ["posemill.verify"] * 4 + ["posemill.detect"] * 4
+    assert queues_of(Stage.DETECT, "mine") == {Stage.VERIFY: "posemill.verify", Stage.DETECT: "mine"}
+    assert queues_of(Stage.GENERATE, None) == {Stage.GENERATE: "posemill.generate"}

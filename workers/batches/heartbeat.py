@@ -11,7 +11,7 @@ from posemill.queue.ledger import Ledger
 from posemill.queue.window import queue_length
 from posemill.settings import worker_id
 from workers.batches.leases import LeaseKeeper
-from workers.batches.team import Team
+from workers.batches.worker_group import WorkerGroup
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ BEAT_SECONDS = 5.0
 class Heartbeat:
     """One worker process's heartbeat."""
 
-    def __init__(self, ledger: Ledger, *, stage: Stage, queue: str, worker: Team, keeper: LeaseKeeper) -> None:
+    def __init__(self, ledger: Ledger, *, stage: Stage, queue: str, worker: WorkerGroup, keeper: LeaseKeeper) -> None:
         self._ledger = ledger
         self._stage = stage
         self._queue = queue

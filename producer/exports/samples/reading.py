@@ -19,11 +19,10 @@ from posemill.contract.records import (
     SourceResult,
     StoredObject,
 )
-from posemill.contract.rounds import Layout
+from posemill.contract.rounds import PlanLayout, RoundStep, layout_of
 from posemill.errors import NotFound, NotOver, RunPaused
-from posemill.queue.rebuild import read_layouts
 from posemill.storage.rounds import is_closed
-from posemill.storage.run_documents import read_document, read_plan, read_run, read_state
+from posemill.storage.run_documents import read_document, read_plan, read_rounds, read_run, read_state
 from posemill.storage.store import Store
 from producer.exports.samples.keeping import Kept
 from producer.submitting.streaming import in_order
@@ -76,6 +75,7 @@ class SampleReader:
         self.missing_batches = 0  # without a record: the run is not over, or was cancelled
         self._store = store
         self._keys = RunKeys(run_id)
+        self._steps: list[RoundStep] = []
         self._detected: Kept[dict[int, SourceResult]] = Kept(KEPT_RECORDS)
 
     def samples(
@@ -107,7 +107,7 @@ class SampleReader:
                     yield _sample(record, item, sources, verdict)
                 else:
                     other(item)
-        if not watch and not is_closed(self._store, self.run, self.plan):
+        if not self._is_closed():
             self.missing_batches += 1  # of images that are to be made again
 
     def cancelled(self) -> bool:
@@ -117,25 +117,33 @@ class SampleReader:
     def _written(self, poll_seconds: float, timeout_seconds: float | None) -> Iterator[int]:
         """Each batch's number, once it has a record."""
         deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+
+        def wait() -> None:
+            if time.monotonic() > deadline:
+                raise NotOver(f"run {self.run.id!r} has not ended after {timeout_seconds:g} s; export it again")
+            time.sleep(poll_seconds)
+
         last, seen = self.run.stages[-1], -1
         while True:
             for batch in self._layout().numbers():
                 if batch > seen:
-                    self._await(self._keys.record(last, batch), deadline, poll_seconds)
+                    while self._store.head(self._keys.record(last, batch)) is None and not self._is_stopped():
+                        wait()
                     yield batch
                     seen = batch
-            if self._is_stopped() or is_closed(self._store, self.run, self.plan):
+            if self._is_closed() or self._is_stopped():
                 return
-            _wait(self.run.id, deadline, poll_seconds)
+            wait()
 
-    def _await(self, key: str, deadline: float, poll_seconds: float) -> None:
-        """Until the object stands, or nothing more will be made."""
-        while self._store.head(key) is None and not self._is_stopped():
-            _wait(self.run.id, deadline, poll_seconds)
-
-    def _layout(self) -> Layout:
+    def _layout(self) -> PlanLayout:
         """Where the images' batches stand by now."""
-        return read_layouts(self._store, self.run, self.plan)[Stage.GENERATE]
+        self._steps = read_rounds(self._store, self.run, self._steps)
+        return layout_of(self.run, self.plan, Stage.GENERATE, self._steps)
+
+    def _is_closed(self) -> bool:
+        """Whether no image is to be made again."""
+        self._steps = read_rounds(self._store, self.run, self._steps)
+        return is_closed(self._store, self.run, self.plan, self._steps)
 
     def _is_stopped(self) -> bool:
         """Whether nothing more will be made. Raises RunPaused."""
@@ -171,12 +179,6 @@ class SampleReader:
             return {result.source_number: result for result in record.sources}
 
         return self._detected.get(key, read)[number]
-
-
-def _wait(run_id: str, deadline: float, poll_seconds: float) -> None:
-    if time.monotonic() > deadline:
-        raise NotOver(f"run {run_id!r} has not ended by then; export it again")
-    time.sleep(poll_seconds)
 
 
 def _with_verdict(item: ItemResult, verdict: JudgedResult | None) -> ItemResult:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from posemill.contract.records import Item, JudgedResult, Outcome, Slicing
 from posemill.contract.rounds import (
-    Layout,
+    PlanLayout,
     RoundStep,
     needed_batches,
     next_step,
@@ -33,7 +33,7 @@ def played(items: int, slicing: Slicing, tries: int, passes: Verdict) -> tuple[l
     shards = [rows[start : start + slicing.shard_size] for start in range(0, items, slicing.shard_size)]
     steps: list[RoundStep] = []
     while True:
-        layout = Layout(
+        layout = PlanLayout(
             slicing=slicing, first_rows=items, added=tuple(one.rows for one in steps if one.shard is not None)
         )
         read = next_to_read(layout, steps)
@@ -74,7 +74,7 @@ def test_every_reject_with_a_try_left_is_planned_once_and_batches_are_full(
     assert sorted(one.id for one in rows[items:]) == sorted(one.id for one in wanted)
     assert len({one.id for one in rows}) == len(rows)
     assert steps[-1].carried == ()
-    layout = Layout(
+    layout = PlanLayout(
         slicing=slicing, first_rows=items, added=tuple(len(shard) for shard in shards[layout_first(items, slicing) :])
     )
     short = [batch for batch in layout.numbers() if layout.rows_in(batch) < batch_size]
@@ -97,7 +97,7 @@ def test_the_next_try_has_another_seed_and_the_wish_of_the_first() -> None:
 
 
 def test_what_does_not_fill_a_batch_waits_for_the_next_shard() -> None:
-    layout = Layout(slicing=Slicing(batch_size=4, shard_size=8), first_rows=16)
+    layout = PlanLayout(slicing=Slicing(batch_size=4, shard_size=8), first_rows=16)
     tries = [next_try(item(number)) for number in range(6)]
     first = next_step(layout, [], tries)
     assert (first.read, first.shard, first.rows, first.carried) == (0, 2, 4, tuple(tries[4:]))
@@ -110,7 +110,7 @@ def test_what_does_not_fill_a_batch_waits_for_the_next_shard() -> None:
 
 @pytest.mark.parametrize(("first_rows", "added"), [(10, ()), (8, (4,)), (10, (8, 3)), (3, (2, 8, 1))])
 def test_numbers_of_batches_and_rows_agree(first_rows: int, added: tuple[int, ...]) -> None:
-    layout = Layout(slicing=Slicing(batch_size=2, shard_size=8), first_rows=first_rows, added=added)
+    layout = PlanLayout(slicing=Slicing(batch_size=2, shard_size=8), first_rows=first_rows, added=added)
     numbers = list(layout.numbers())
     assert sum(map(layout.rows_in, numbers)) == layout.rows == first_rows + sum(added)
     assert (len(numbers), max(numbers) + 1) == (layout.batches, layout.end)

@@ -1,6 +1,7 @@
 """The verify stage's own part: what is looked at, what is passed on, and what a judgement becomes."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import msgspec
@@ -155,3 +156,12 @@ def test_a_pose_lies_where_its_control_image_lies_on_the_picture(
     assert point is not None
     assert point[:2] == pytest.approx(wanted)
     assert (moved.width, moved.height, moved.people[0].body[1]) == (*size, None)
+
+
+def test_the_check_that_the_documents_show_works_as_it_stands() -> None:
+    text = (Path(__file__).parents[3] / "docs/verifying.md").read_text()
+    shown: dict[str, Any] = {}
+    exec(text.split("```python\n")[1].split("```")[0], shown)
+    check = shown["Bright"].load({}, Models())
+    dark, light = (check.judge(Image.new("RGB", (8, 8), (grey,) * 3), ItemFacts()) for grey in (10, 200))
+    assert (dark.passed, dark.reason, light.passed, light.figures) == (False, "too_dark", True, {"mean": 200.0})

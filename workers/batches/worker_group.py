@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from workers.batches.anatomy import StageWorker
 
 
-class Team:
+class WorkerGroup:
     """They share the device and the leases."""
 
     def __init__(self, workers: Sequence[StageWorker]) -> None:
