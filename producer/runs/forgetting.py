@@ -23,7 +23,7 @@ from posemill.contract.records import decode_header as header_of
 from posemill.errors import BadInput, NotFound, RunConflict, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
 from posemill.queue.rebuild import rebuild, recall
-from posemill.storage.run_documents import read_document, unreadable
+from posemill.storage.run_documents import read_document, read_rounds, read_run, unreadable
 from posemill.storage.store import Store
 from producer.runs.handle import run_ids
 from producer.runs.turns import sweeping
@@ -71,6 +71,7 @@ def forget(store: Store, ledger: Ledger, source: str, *, dry_run: bool = False) 
         identity, found = _found(store, source)
         for run_id in found:
             _require_ended(ledger, run_id)
+            read_rounds(store, read_run(store, run_id))  # what cannot be counted again is said before anything goes
         removal = _Removal(store, dry_run=dry_run)
         forgotten = Forgotten(identity=identity, runs=sorted(found))
         for run_id, places in found.items():
@@ -176,7 +177,9 @@ def _rejected(result: Result) -> Result:
             source_number=result.source_number, name=result.name, outcome=Outcome.REJECTED, reason=FORGOTTEN
         )
     if isinstance(result, JudgedResult):
-        return msgspec.structs.replace(result, outcome=Outcome.REJECTED, reason=FORGOTTEN, message="", found=None)
+        is_last = result.outcome is not Outcome.AGAIN  # an earlier try is followed by one that is rejected itself
+        outcome = Outcome.REJECTED if is_last else Outcome.AGAIN
+        return msgspec.structs.replace(result, outcome=outcome, reason=FORGOTTEN, message="", figures={}, found=None)
     return msgspec.structs.replace(
         result, outcome=Outcome.REJECTED, reason=FORGOTTEN, message="", control_keys=[], image=None, perceptual_hash=""
     )

@@ -23,6 +23,7 @@ from posemill.storage.store import Store
 from producer.exports.dataset import export_run
 from producer.exports.samples.options import Form, Options
 from producer.runs.checking import check
+from producer.runs.forgetting import forget
 from producer.runs.handle import RunHandle
 from producer.submitting.submission import submit
 from tests.chaos.runs import chaos_workers, images, recipe, write_sources
@@ -127,7 +128,7 @@ def test_two_runs_of_which_one_is_under_fire_end_with_the_same_images_in_the_sam
 
 
 def test_a_redis_that_forgot_everything_between_two_rounds_is_told_by_storage(
-    settings: Settings, store: Store, ledger: Ledger, start: Start, wanted: dict[str, Any]
+    settings: Settings, store: Store, ledger: Ledger, start: Start, wanted: dict[str, Any], tmp_path: Path
 ) -> None:
     start()
     handle = submit(wanted, run_id="lost", settings=settings)
@@ -135,6 +136,11 @@ def test_a_redis_that_forgot_everything_between_two_rounds_is_told_by_storage(
     ledger.redis.flushdb()
     handle.resume()
     assert handle.wait(timeout_seconds=120).snapshot.state is RunState.COMPLETE
+    assert check(store, "lost").faults == []
+    photograph = str(min((tmp_path / "in").iterdir()))
+    assert forget(store, ledger, photograph).runs == ["lost"]
+    counts = handle.status().snapshot.last
+    assert counts.done + counts.rejected == 48, "every item has one outcome still"
     assert check(store, "lost").faults == []
 
 

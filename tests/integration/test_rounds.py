@@ -210,3 +210,20 @@ def test_a_row_that_retry_makes_again_late_comes_again_when_it_does_not_pass(
     assert len(late) == 1
     assert next_try(planned(store, 0)[1]).id in {item.id for batch in numbers(store) for item in planned(store, batch)}
     assert check(store, RUN).faults == []
+
+
+def test_a_step_that_nobody_can_read_pauses_its_run_with_the_reason_and_can_be_cancelled(
+    store: Store, ledger: Ledger, run: Run, loop: Callable[[], Dispatcher]
+) -> None:
+    for batch in range(2):
+        work(store, ledger, batch, odd_seeds_pass)
+    loop().tick()
+    key = RunKeys(RUN).round_step(0)
+    store.put(key, store.get(key)[:20])
+    loop().tick()
+    snapshot = ledger.snapshot(RUN)
+    assert snapshot is not None
+    assert snapshot.state is RunState.PAUSED
+    assert key in snapshot.reason
+    RunHandle(RUN, store=store, ledger=ledger).cancel()
+    assert ledger.state(RUN) is RunState.CANCELLED
