@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         open_run,
         preview,
         submit,
+        verify,
     )
 
 __version__ = "0.1.0"
@@ -74,6 +75,7 @@ __all__ = [
     "open_run",
     "preview",
     "submit",
+    "verify",
 ]
 
 

@@ -5,6 +5,7 @@ Each takes `settings`; without it they are those of the commands: the environmen
 `POSEMILL_DIR`.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -19,12 +20,12 @@ from producer.local.preview import Preview, preview
 from producer.runs import checking
 from producer.runs.checking import Proof
 from producer.runs.handle import RunHandle, Status, open_handle
-from producer.submitting import submission
+from producer.submitting import judging, submission
 from producer.submitting.submission import Progress
 
 __all__ = [
     "Exported", "Preview", "Proof", "RunHandle", "Status", "check", "export", "local_settings", "open_run", "preview",
-    "submit",
+    "submit", "verify",
 ]  # fmt: skip
 
 Choice = TypeVar("Choice", bound=StrEnum)
@@ -70,6 +71,44 @@ def submit(
         strict=strict,
         settings=settings or local_settings(),
         progress=progress,
+    )
+
+
+def verify(
+    run_id: str,
+    *,
+    checks: Sequence[dict[str, Any]] = (),
+    retry: bool = False,
+    tries: int | None = None,
+    new_run_id: str | None = None,
+    settings: Settings | None = None,
+) -> RunHandle:
+    """Judge the images of a run that is over, in a run of its own. Safe to repeat with the same checks.
+
+    The images are looked at where they lie; the run that made them stays as it is, and cannot be deleted before the
+    one that judges them.
+
+    Args:
+        run_id: The run whose images are judged: the last try of each item.
+        checks: As in a recipe's `verify.checks`: `{"check": "pose", "min_oks": 0.7}`; by default the run's own, or
+            `pose`.
+        retry: Make what is rejected again; without it no image is made.
+        tries: With `retry`, images for each item that is rejected, counting the one that there is; 3 by default.
+        new_run_id: The name of the run that judges; by default the run's with a digest of the checks.
+        settings: Where Redis and storage are; by default as the commands find them.
+
+    Returns:
+        A handle on the run that judges.
+
+    Raises:
+        NotOver: The run has not ended.
+        NotFound: There is no such run.
+        RecipeError: There is no such check, or it has no such option.
+        RunConflict: `new_run_id` belongs to another run.
+        ServiceError: Redis or storage cannot be reached, or is not safe to use.
+    """
+    return judging.judge_run(
+        run_id, checks=checks, retry=retry, tries=tries, new_run_id=new_run_id, settings=settings or local_settings()
     )
 
 

@@ -1,5 +1,6 @@
 """What a worker process of each stage works with."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from posemill.contract.keys import Stage
@@ -54,10 +55,10 @@ def _judge_work(store: Store, slices: Slices, settings: Settings, _: Ledger) -> 
     from workers.models.placement import choose_device
 
     folders = ModelFolders.of(settings.model_folders)
-    models = Models(device=choose_device(settings.device), folders=folders)
+    device = choose_device(settings.device)
 
-    def load(spec: CheckSpec) -> Check:
-        return load_check(spec.check, spec.options, models)
+    def load(spec: CheckSpec, commits: Mapping[str, str]) -> Check:
+        return load_check(spec.check, spec.options, Models(device=device, folders=folders, commits=commits))
 
     return JudgeWork(store, slices, load_check=load, models=HubModels(store, folders))
 

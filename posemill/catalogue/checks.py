@@ -21,9 +21,12 @@ class CheckRow(msgspec.Struct, frozen=True, kw_only=True):
     shares: tuple[str, ...] = ()  # options from 0 to 1
     words: Mapping[str, tuple[str, ...]] = {}  # what an option may be
     looks_for_people: bool = False  # so that the controls must hold poses
+    has_model: bool = False  # its option `model` is a hub id or a local folder, at its option `revision`
     reasons: tuple[str, ...]  # why a picture does not pass, as stable words
     licence: str = "Apache-2.0 (posemill)"
 
+
+MODEL_OPTIONS = ("model", "revision")
 
 FINDERS = tuple(name for name, row in DETECTORS.items() if row.kind == "openpose" and name != "keypoints")
 
@@ -44,6 +47,28 @@ CHECKS = {
         looks_for_people=True,
         reasons=("people_mismatch",),
         licence="that of its detector",
+    ),
+    "prompt": CheckRow(
+        family="prompt",
+        options={"model": "openai/clip-vit-base-patch32", "revision": None, "min_similarity": 0.22},
+        shares=("min_similarity",),
+        has_model=True,
+        reasons=("prompt_mismatch",),
+        licence="MIT (OpenAI's CLIP)",
+    ),
+    "aesthetic": CheckRow(
+        family="aesthetic",
+        options={"model": "shunk031/aesthetics-predictor-v1-vit-large-patch14", "revision": None, "min": 4.5},
+        has_model=True,
+        reasons=("not_aesthetic",),
+        licence="MIT (LAION's head over OpenAI's CLIP)",
+    ),
+    "safety": CheckRow(
+        family="safety",
+        options={"model": "CompVis/stable-diffusion-safety-checker", "revision": None},
+        has_model=True,
+        reasons=("not_safe",),
+        licence="that of the checkpoint, which names none",
     ),
     "sharpness": CheckRow(family="sharpness", options={"min": 100.0}, reasons=("not_sharp",)),
 }
@@ -77,6 +102,9 @@ def _require_fitting(row: CheckRow, name: str, value: Option) -> None:
             raise ValueError(f"{name}: {value!r} is no number from 0 on")
         if name in row.shares and value > 1:
             raise ValueError(f"{name}: {value} is not between 0 and 1")
+    elif name in MODEL_OPTIONS:
+        if not (isinstance(value, str) and value) and not (value is None and row.options[name] is None):
+            raise ValueError(f"{name}: {value!r} is no text")
     elif value not in row.words.get(name, (value,)):
         raise ValueError(f"{name}: {value!r} is none of {', '.join(row.words[name])}")
 

@@ -1,6 +1,16 @@
-"""The table of detectors: what each one makes, what it needs, and which settings it supports. One row a detector."""
+"""The table of detectors: what each one makes, what it needs, and which settings it supports. One row a detector.
+
+Other distributions add rows by entry points of the group `posemill.detectors`, each leading to a DetectorRow.
+"""
+
+import logging
+from importlib.metadata import entry_points
 
 import msgspec
+
+log = logging.getLogger(__name__)
+
+ENTRY_POINTS = "posemill.detectors"
 
 CARD_WEIGHTS = "lllyasviel/ControlNet"  # the hub repository that the model cards name
 CMU = "CMU's OpenPose licence: non-commercial use only"
@@ -11,7 +21,7 @@ class DetectorRow(msgspec.Struct, frozen=True, kw_only=True):
     """A way to make control images of one kind."""
 
     kind: str  # what the ControlNet was trained on; nothing: whatever the recipe says
-    family: str  # the file of workers/detecting/annotators/ that builds it
+    family: str  # the file of workers/detecting/annotators/ that builds it; with a dot in it, a module anywhere
     weights: str | None = None  # hub id that is taken unless others are given
     takes_weights: bool = False
     files: tuple[str, ...] = ()  # of its weights, in their folder; none: a model in transformers' layout
@@ -32,7 +42,7 @@ MLSD = ("mlsd_large_512_fp32.pth",)
 DWPOSE = ("yolox_l.onnx", "dw-ll_ucoco_384.onnx")
 POSE_SETTINGS = ("include_hand", "include_face", "min_score", "exact")
 
-DETECTORS = {
+SHIPPED_DETECTORS = {
     "openpose": DetectorRow(
         kind="openpose",
         family="openpose",
@@ -56,6 +66,14 @@ DETECTORS = {
         library="torch",
         shipped="movenet_multipose",
         licence="Apache-2.0 (MoveNet's weights; posemill's code and drawing)",
+    ),
+    "figures": DetectorRow(
+        kind="openpose",
+        family="movenet",
+        settings=("min_score",),
+        library="torch",
+        shipped="figures",
+        licence="Apache-2.0 (posemill's weights, code and drawing)",
     ),
     "keypoints": DetectorRow(
         kind="openpose", family="keypoints", settings=POSE_SETTINGS, licence="Apache-2.0 (posemill's drawing)"
@@ -128,6 +146,25 @@ DETECTORS = {
     READY_MADE: DetectorRow(kind="", family="as_is", licence="that of your pictures"),
 }  # fmt: skip
 
+
+def offered_detectors() -> dict[str, DetectorRow]:
+    """The rows of other installed distributions; one that cannot be read, or takes a name of ours, is warned of."""
+    rows = {}
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            row = point.load()
+            if not isinstance(row, DetectorRow):
+                raise TypeError(f"it leads to a {type(row).__name__}, not to a DetectorRow")
+            if point.name in SHIPPED_DETECTORS:
+                raise ValueError("posemill has a detector of that name")
+        except Exception as error:  # noqa: BLE001  # code of strangers
+            log.warning("Detector %r (%s) is left out: %s", point.name, point.value, error)
+            continue
+        rows[point.name] = row
+    return rows
+
+
+DETECTORS = SHIPPED_DETECTORS | offered_detectors()
 KINDS = tuple(dict.fromkeys(row.kind for row in DETECTORS.values() if row.kind))
 OWN_SETTINGS = tuple(dict.fromkeys(name for row in DETECTORS.values() for name in row.settings))
 

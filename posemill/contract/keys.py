@@ -60,6 +60,7 @@ class RunKeys:
         self.images = f"{self.root}images/"
         self.refused_rows = f"{self.root}plan/refused/"
         self.rounds = f"{self.root}plan/rounds/"
+        self.judges = f"{self.root}judges/"
 
     def shards(self, stage: Stage) -> str:
         """Below it stand the slices of a stage's plan."""
@@ -100,6 +101,10 @@ class RunKeys:
     def superseded(self, stage: Stage, batch: int) -> str:
         """The record that `retry` set aside; its done items are kept by the next attempt."""
         return f"{self.set_aside(stage)}{batch:09d}.json"
+
+    def judged_by(self, run_id: str) -> str:
+        """Marks that another run judges this one's images, which must stay as long as that one does."""
+        return f"{self.judges}{run_id}"
 
     def pin(self, model: str, revision: str | None) -> str:
         """The commit that a model's revision means in this run, where its submission could not tell."""

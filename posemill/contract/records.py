@@ -85,6 +85,8 @@ class VerifySpec(msgspec.Struct, frozen=True, kw_only=True):
 
     checks: tuple[CheckSpec, ...]
     tries: int = 3  # images made for an item at most
+    keep_rejects: bool = True  # their images stay in storage
+    commits: dict[str, str] = {}  # of the models that the checks load, by hub id or folder
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +107,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     image_format: Literal["png", "webp"] = "png"  # both lossless
     kinds: tuple[str, ...] = ("openpose",)  # what each control is
     verify: VerifySpec | None = None  # None: images are not judged
+    images_of: str = ""  # the run whose images this one judges again; nothing: it makes its own
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -156,6 +159,15 @@ class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pose: dict[str, Any] | None = None  # a ready-made pose as OpenPose JSON
 
 
+class BestTry(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the tries of an item that did not pass, the one that came nearest to it; of two alike the earlier one."""
+
+    id: str
+    try_number: int
+    passed: int  # checks, before the one that refused it
+    score: float  # by that check: the more, the nearer
+
+
 class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A row of the generate plan: one image wanted."""
 
@@ -168,6 +180,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     columns: dict[str, str] = {}  # values of the matrix and of the manifest columns that the prompt names
     wanted: str = ""  # of a later try: the id of the first
     try_number: int = 1
+    best: BestTry | None = None  # of the tries before this one
 
     @property
     def wanted_id(self) -> str:
@@ -296,6 +309,7 @@ class JudgedResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     source_name: str = ""
     figures: dict[str, dict[str, float]] = {}  # by check
     found: dict[str, Any] | None = None  # the pose that was found again, as OpenPose JSON
+    best: BestTry | None = None  # of an image that did not pass: the best try so far, this one among them
     seconds: float = 0.0
 
     @property

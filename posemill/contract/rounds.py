@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from posemill.contract.keys import Stage
-from posemill.contract.records import Item, JudgedResult, Outcome, Plan, Run, Slicing
+from posemill.contract.records import BestTry, Item, JudgedResult, Outcome, Plan, Run, Slicing
 from posemill.contract.stages import STAGES
 
 
@@ -126,11 +126,11 @@ def waiting_rows(steps: Sequence[RoundStep], rejects: Sequence[Item]) -> tuple[I
 
 def tries_to_come(items: Sequence[Item], judged: Iterable[JudgedResult]) -> list[Item]:
     """The next try of every item that was judged so, in the plan's order."""
-    again = {result.id for result in judged if result.outcome is Outcome.AGAIN}
-    return [next_try(item) for item in items if item.id in again]
+    again = {result.id: result for result in judged if result.outcome is Outcome.AGAIN}
+    return [next_try(item, again[item.id].best) for item in items if item.id in again]
 
 
-def next_try(item: Item) -> Item:
+def next_try(item: Item, best: BestTry | None = None) -> Item:
     """The same wish with another seed; both follow from the first try's id and the number of tries."""
     number = item.try_number + 1
     content = hashlib.sha256(f"{item.wanted_id} try {number}".encode()).digest()
@@ -140,6 +140,7 @@ def next_try(item: Item) -> Item:
         seed=int.from_bytes(content[:4], "big"),
         wanted=item.wanted_id,
         try_number=number,
+        best=best,
     )
 
 

@@ -1,12 +1,14 @@
 """What a run needs of the Hub: the repositories behind its specifications, and the files of each."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 
 import msgspec
 
+from posemill.catalogue.checks import CHECKS
 from posemill.catalogue.detectors import ANNOTATORS, CARD_FOLDER, CARD_WEIGHTS, DETECTORS, FACE
 from posemill.catalogue.pairing import SINGLE_FILE
+from posemill.contract.records import CheckSpec, VerifySpec
 from posemill.contract.specs import DetectSpec, GenerateSpec
 from posemill.hub.choosing import FULL
 
@@ -81,6 +83,36 @@ def needs_of_detect(spec: DetectSpec) -> Iterator[Need]:
         yield Need(model=ANNOTATORS, revision=spec.face_revision, layout=Layout.FILES, files=(FACE,))
 
 
+def needs_of_verify(verify: VerifySpec) -> Iterator[Need]:
+    """What the checks look with: networks of their own, and detectors."""
+    for check in verify.checks:
+        yield from needs_of_check(check, verify.commits)
+
+
+def needs_of_check(check: CheckSpec, commits: Mapping[str, str]) -> Iterator[Need]:
+    """A check's network, or its detector's weights, at these commits; nothing of other distributions' checks."""
+    row = CHECKS.get(check.check)
+    if row is None:
+        return
+    if row.has_model:
+        model, given = str(check.options["model"]), check.options["revision"]
+        revision = commits.get(model, str(given) if given else None)
+        yield Need(model=model, revision=revision, layout=Layout.NETWORK, allow_pickle=True)
+    if check.options.get("detector") in DETECTORS:
+        yield from needs_of_detect(looking_spec(str(check.options["detector"]), commits))
+
+
+def looking_spec(detector: str, commits: Mapping[str, str]) -> DetectSpec:
+    """How a detector is asked that looks at finished images: with its own weights and settings."""
+    weights = DETECTORS[detector].weights
+    return DetectSpec(
+        detector=detector,
+        weights=weights,
+        revision=commits.get(weights) if weights else None,
+        face_revision=commits.get(ANNOTATORS),
+    )
+
+
 def has_face_elsewhere(spec: DetectSpec) -> bool:
     """Whether a file of the detector lies in another repository than its weights."""
     row = DETECTORS[spec.detector]
@@ -115,3 +147,10 @@ def generate_at_commits(spec: GenerateSpec, commit_of: CommitOf) -> GenerateSpec
         base_config_revision=at(spec.base_config, spec.base_config_revision),
         loras=tuple(msgspec.structs.replace(lora, revision=at(lora.lora, lora.revision)) for lora in spec.loras),
     )
+
+
+def verify_at_commits(verify: VerifySpec, commit_of: CommitOf) -> VerifySpec:
+    """The specification with a commit for each model that a check loads."""
+    found = {need.model: commit_of(need.model, need.revision) for need in needs_of_verify(verify)}
+    commits = {model: commit for model, commit in found.items() if commit}
+    return msgspec.structs.replace(verify, commits=commits) if commits else verify

@@ -14,7 +14,7 @@ import click
 from posemill import __version__
 from posemill.exit_codes import ExitCode
 from posemill.last_words import last_words
-from producer.cli import beginning, local, models, results, running, stores, watching
+from producer.cli import beginning, judging, local, models, results, running, stores, watching
 from producer.cli.usage_examples import epilog
 
 HELP = """Photographs of people and prompts in, pose-conditioned image data sets out.
@@ -69,7 +69,7 @@ def posemill(directory: str | None, **_: bool) -> None:
         lead_to(directory)
 
 
-for room in (beginning, local, models, running, watching, results, stores):
+for room in (beginning, local, models, running, judging, watching, results, stores):
     for command in room.COMMANDS:
         command.epilog = epilog(command.name or "")
         posemill.add_command(command)

@@ -76,6 +76,8 @@ def prune(older_than: str | None, keep_last: int, pattern: str, dry_run: bool, a
         f"{len(pruned.runs)} runs ({pruned.run_bytes / 1e6:.1f} MB), {pruned.sources} sources and {pruned.controls} "
         f"objects of control images ({pruned.shared_bytes / 1e6:.1f} MB) {verb}; {pruned.kept_bytes / 1e6:.1f} MB stay"
     )
+    if pruned.kept_for_judges:
+        click.echo(f"Other runs judge the images of {', '.join(pruned.kept_for_judges)}, which therefore stay.")
     if pruned.controls_kept_for:
         click.echo(
             f"Run {pruned.controls_kept_for} still detects, so all control images stay; prune again when it has."

@@ -16,6 +16,10 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "posemill submit chefs.yaml --set generate.steps=30 --set seeds=8",
     ),
     "preview": ("posemill preview chefs.yaml -n 4 --out look",),
+    "verify": (
+        "posemill verify chefs-1 --wait",
+        "posemill verify chefs-1 --check 'pose min_oks=0.7' --check sharpness --retry --tries 3",
+    ),
     "resume": ("posemill resume chefs-1 --wait",),
     "retry": ("posemill retry chefs-1 --wait",),
     "cancel": ("posemill cancel chefs-1",),

@@ -13,7 +13,7 @@ from posemill.contract.records import Run
 from posemill.errors import RunFault
 from posemill.hub.fetching import Watch, fetch
 from posemill.hub.listings import is_hub_id
-from posemill.hub.needs import Need, needs_of_detect, needs_of_generate
+from posemill.hub.needs import Need, needs_of_detect, needs_of_generate, needs_of_verify
 from posemill.settings import Settings
 from producer.recipes.resolving import open_recipe
 
@@ -48,6 +48,7 @@ def pull(
 def needs_of(run: Run) -> list[Need]:
     """What a run's workers need of the Hub, each repository's part once."""
     needs = [need for spec in run.detects for need in needs_of_detect(spec)] + list(needs_of_generate(run.generate))
+    needs += needs_of_verify(run.verify) if run.verify else []
     on_hub = [need for need in needs if is_hub_id(need.model) and not need.model.startswith(EMBEDDED)]
     return list(dict.fromkeys(need for need in on_hub if not os.path.lexists(need.model)))
 

@@ -185,6 +185,14 @@ def parse_recipe(values: dict[str, Any], *, where: str = "recipe") -> Recipe:
         raise RecipeError(f"{where}: {_in_words(error)}") from error
 
 
+def parse_verify(values: dict[str, Any]) -> VerifyRecipe:
+    """A `verify` section by itself. Raises RecipeError that names every wrong key."""
+    try:
+        return VerifyRecipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"verify: {_in_words(error)}") from error
+
+
 def _read_file(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from posemill import __version__
-from posemill.catalogue.checks import options_of
+from posemill.catalogue.checks import CHECKS, options_of
 from posemill.catalogue.detectors import ANNOTATORS, CARD_WEIGHTS, DETECTORS, FACE, DetectorRow
 from posemill.catalogue.models import EMBEDDED, MODELS, MOVED, SD15_CONTROLNETS, NamedModel, SchedulerName
 from posemill.catalogue.pairing import local_base, local_controlnet, mismatch
@@ -19,9 +19,11 @@ from posemill.contract.records import CheckSpec, Rules, Run, VerifySpec, slicing
 from posemill.contract.specs import ControlNetSpec, DetectSpec, GenerateSpec, LoraSpec
 from posemill.contract.stages import STAGES
 from posemill.errors import RecipeError
+from posemill.hub.needs import verify_at_commits
 from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_supported
 from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe, parse_recipe, read_recipe, recipe_folder
 from producer.recipes.revisions import pinned
+from producer.recipes.verify_recipe import CheckRecipe, VerifyRecipe
 from producer.sources.rows import expanded
 
 MODEL_KEYS = frozenset(("base", "base_config", "controlnet", "vae", "lora", "weights"))  # hub ids, folders or files
@@ -77,7 +79,7 @@ def resolve(recipe: Recipe, values: dict[str, Any], run_id: str, folder: Path | 
         posemill_version=__version__,
         priority=recipe.priority,
         image_format=recipe.generate.image_format,
-        verify=_verify_spec(recipe, kinds),
+        verify=verify_spec(recipe.verify, kinds, folder or Path.cwd()) if recipe.verify else None,
     )
 
 
@@ -114,14 +116,23 @@ def _rules(recipe: Recipe, kinds: tuple[str, ...]) -> Rules:
     return Rules(min_people=recipe.detect.min_people, max_people=recipe.detect.max_people)
 
 
-def _verify_spec(recipe: Recipe, kinds: tuple[str, ...]) -> VerifySpec | None:
-    """How images are judged. Raises RecipeError where people are to be compared that no control knows."""
-    if recipe.verify is None:
-        return None
-    if recipe.verify.looks_for_people and "openpose" not in kinds:
+def verify_spec(verify: VerifyRecipe, kinds: tuple[str, ...], folder: Path) -> VerifySpec:
+    """How images are judged. Raises RecipeError where people are to be compared that no control knows.
+
+    `folder`: where relative paths of the checks' models begin.
+    """
+    if verify.looks_for_people and "openpose" not in kinds:
         raise RecipeError(f"verify: poses cannot be compared; {', '.join(kinds)} finds no people")
-    checks = (CheckSpec(check=one.check, options=options_of(one.check, one.given)) for one in recipe.verify.checks)
-    return VerifySpec(checks=tuple(checks), tries=recipe.verify.tries)
+    checks = (_check_spec(one, folder) for one in verify.checks)
+    spec = VerifySpec(checks=tuple(checks), tries=verify.tries, keep_rejects=verify.keep_rejects)
+    return verify_at_commits(spec, pinned)
+
+
+def _check_spec(check: CheckRecipe, folder: Path) -> CheckSpec:
+    options = options_of(check.check, check.given)
+    if check.check in CHECKS and CHECKS[check.check].has_model:
+        options["model"] = _anchored(str(options["model"]), folder)
+    return CheckSpec(check=check.check, options=options)
 
 
 def _detect_specs(recipe: Recipe) -> tuple[tuple[DetectSpec, ...], tuple[str, ...]]:

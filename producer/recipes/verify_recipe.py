@@ -28,6 +28,7 @@ class VerifyRecipe(Part):
     """Every image is looked at; one that does not pass is made again, from another seed."""
 
     tries: int = Field(default=3, ge=1, le=20)
+    keep_rejects: bool = True
     checks: list[CheckRecipe] = Field(default=[CheckRecipe(check="pose")], min_length=1, max_length=8)
     queue: str | None = Field(default=None, pattern=QUEUE)
 

@@ -11,10 +11,10 @@ from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage, batch_of
 from posemill.contract.records import BatchRecord, Outcome, Plan, Run, SourceResult, StoredObject, decode_rows
 from posemill.contract.rounds import layouts_of
-from posemill.contract.stages import STAGES, outcome_stages, planned_rows
+from posemill.contract.stages import LAST_STAGE, STAGES, outcome_stages, planned_rows
 from posemill.errors import NotFound, UnreadableRecord
 from posemill.storage.rounds import is_closed
-from posemill.storage.run_documents import read_document, read_plan, read_rounds, read_run, read_shard
+from posemill.storage.run_documents import read_document, read_plan, read_record, read_rounds, read_run, read_shard
 from posemill.storage.store import Store
 
 THREADS = 16
@@ -165,8 +165,22 @@ class _Checker:
         faults = []
         if [result.row for result in record.results] != planned:
             faults.append(Fault(kind="wrong_record", key=key, message="its rows are not those of the plan"))
-        faults += [fault for stored in _objects_of(record) if (fault := self._object_fault(stored))]
+        removed = self._removed(record)
+        objects = [stored for stored in _objects_of(record) if stored.key not in removed]
+        faults += [fault for stored in objects if (fault := self._object_fault(stored))]
         return _Checked(faults=faults, record=record)
+
+    def _removed(self, record: BatchRecord) -> set[str]:
+        """Images that did not pass, of a run that keeps none of those."""
+        if (
+            record.stage is not STAGES[LAST_STAGE].planned_by
+            or self._run.verify is None
+            or self._run.verify.keep_rejects
+        ):
+            return set()
+        judged = read_record(self._store, self._run.id, LAST_STAGE, record.batch)
+        refused = {result.id for result in judged.judged if result.best} if judged else set()
+        return {item.image.key for item in record.items if item.image and item.id in refused}
 
     def _planned(self, stage: Stage, batch: int, shard: bytes) -> list[int | str]:
         slicing = self._run.slicing[stage]

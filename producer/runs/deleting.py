@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from posemill.contract.keys import RunKeys
-from posemill.errors import NotFound, RunConflict
+from posemill.errors import NotFound, RunConflict, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
+from posemill.storage.run_documents import read_run
 from posemill.storage.store import Store
 
 THREADS = 16
@@ -23,19 +24,39 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
 def delete_run(store: Store, ledger: Ledger, run_id: str) -> Deleted:
     """Remove everything below the run's prefix, and its ledger. Safe to repeat where it was interrupted.
 
-    Raises NotFound where there is nothing of that id, and RunConflict while workers may still write into it.
+    Raises NotFound where there is nothing of that id, and RunConflict while workers may still write into it, or another
+    run judges its images.
     """
     keys, state = RunKeys(run_id), ledger.state(run_id)
     if state and (state not in ENDED or ledger.is_worked_on(run_id)):
         raise RunConflict(f"run {run_id!r} is {state} and may still be written to: `posemill cancel {run_id}` "
                           "first, and wait until no batch is worked on")  # fmt: skip
+    judged = _images_of(store, run_id)
     found = list(store.list(keys.root))
     if not found and state is None:
         raise NotFound(f"{store.url} holds no run {run_id!r}; `posemill runs` lists them")
+    if judges := judging_runs(store, run_id):
+        raise RunConflict(f"run {run_id!r} holds the images that {', '.join(judges)} judges; delete that first")
     last = [keys.sealed, keys.run]  # a run whose deletion was interrupted can still be named, and is not complete
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(store.delete, [info.key for info in found if info.key not in last]))
     for key in last:
         store.delete(key)
     ledger.forget(run_id)
+    if judged:
+        store.delete(RunKeys(judged).judged_by(run_id))
     return Deleted(run_id=run_id, objects=len(found), size_bytes=sum(info.size for info in found))
+
+
+def judging_runs(store: Store, run_id: str) -> list[str]:
+    """The runs that are there and judge the images of this one."""
+    keys = RunKeys(run_id)
+    named = [info.key.removeprefix(keys.judges) for info in store.list(keys.judges)]
+    return [name for name in named if store.head(RunKeys(name).run) is not None]
+
+
+def _images_of(store: Store, run_id: str) -> str:
+    try:
+        return read_run(store, run_id).images_of
+    except (NotFound, UnreadableRecord):
+        return ""

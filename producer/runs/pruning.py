@@ -13,7 +13,7 @@ from posemill.errors import NotFound, RunConflict, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
 from posemill.storage.run_documents import read_document, read_plan, read_run, read_state, unreadable
 from posemill.storage.store import ObjectInfo, Store
-from producer.runs.deleting import THREADS, delete_run
+from producer.runs.deleting import THREADS, delete_run, judging_runs
 from producer.runs.handle import run_ids
 from producer.runs.listing import RunOverview, is_wanted, list_runs
 from producer.runs.turns import sweeping
@@ -26,6 +26,7 @@ class Pruned(msgspec.Struct, kw_only=True):
     """What was removed, or would be."""
 
     runs: list[str] = []
+    kept_for_judges: list[str] = []  # old enough, but another run that stays judges their images
     run_bytes: int = 0
     sources: int = 0  # objects below sources/
     controls: int = 0  # objects below controls/: pictures and notes
@@ -67,7 +68,8 @@ def prune(
     """
     with sweeping(store):
         gone = _outdated(list(list_runs(store, ledger)), older_than, keep_last, pattern) if older_than else []
-        pruned = Pruned()
+        gone, kept = _without_judged(store, gone)
+        pruned = Pruned(kept_for_judges=kept)
         for run_id in gone:
             pruned.runs.append(run_id)
             pruned.run_bytes += (
@@ -89,6 +91,17 @@ def _outdated(runs: list[RunOverview], older_than: timedelta, keep_last: int, pa
     candidates = dated[: len(dated) - keep_last] if keep_last else dated
     limit = datetime.now(UTC) - older_than
     return [one.run_id for one in candidates if one.state in ENDED and one.created_at and one.created_at < limit]
+
+
+def _without_judged(store: Store, gone: list[str]) -> tuple[list[str], list[str]]:
+    """Those of the runs that can go, judges before what they judge, and those that must stay."""
+    going: list[str] = []
+    waiting = dict.fromkeys(reversed(gone))  # a judge is younger than what it judges
+    while free := [run_id for run_id in waiting if set(judging_runs(store, run_id)) <= set(going)]:
+        going += free
+        for run_id in free:
+            del waiting[run_id]
+    return going, list(waiting)
 
 
 def _used(store: Store, ledger: Ledger, kept: list[str]) -> _Used:

@@ -45,9 +45,8 @@ def die_once(moment: Moment, mark: Path) -> None:
     if moment is Moment.COUNTED:
         Ledger.commit = _deadly(Ledger.commit, mark, after=True)  # type: ignore[method-assign]
     else:
-        workers.batches.anatomy.write_record = _deadly(
-            workers.batches.anatomy.write_record, mark, after=moment is Moment.RECORDED
-        )
+        anatomy: Any = workers.batches.anatomy
+        anatomy.write_record = _deadly(anatomy.write_record, mark, after=moment is Moment.RECORDED)
 
 
 def _deadly(act: Callable[..., Any], mark: Path, *, after: bool) -> Callable[..., Any]:

@@ -101,7 +101,7 @@ def make_work(stage: Stage, store: Store, slices: Slices, settings: Settings, le
     if stage is Stage.DETECT:
         return DetectWork(store, slices, settings, load_detector=_load_detector)
     if stage is Stage.VERIFY:
-        return JudgeWork(store, slices, load_check=lambda _: FixedCheck())
+        return JudgeWork(store, slices, load_check=lambda *_: FixedCheck())
     return GenerateWork(store, slices, settings, load_pipeline=_load_pipeline)
 
 

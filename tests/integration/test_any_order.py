@@ -30,10 +30,10 @@ from posemill.queue.ledger import Claim, Ledger, OnDevice, Verdict
 from posemill.queue.rebuild import rebuild
 from posemill.queue.run_states import retry
 from posemill.settings import Settings
+from posemill.storage.record_writing import write_record
 from posemill.storage.run_documents import read_record
 from tests.memory_store import MemoryStore
 from tests.planned import plan_run
-from workers.batches.anatomy import write_record
 
 RUN, SOURCES, BATCHES, WINDOW = "any", 12, 6, 3
 WORKERS = strategies.integers(0, 2)

@@ -21,13 +21,13 @@ from posemill.contract.records import (
 from posemill.errors import NotFound, NotOver, RunConflict, RunPaused, TransientError, UnreadableRecord
 from posemill.queue.ledger import Ledger
 from posemill.queue.run_states import pause_for_fault, write_state
+from posemill.storage.record_writing import write_record
 from posemill.storage.run_documents import read_state
 from posemill.storage.store import Store
 from producer.runs import handle as module
 from producer.runs.checking import Proof, check
 from producer.runs.handle import RunHandle, Status, run_ids
 from tests.planned import plan_run
-from workers.batches.anatomy import write_record
 
 RUN = "r"
 

@@ -11,10 +11,10 @@ from posemill.errors import UnreadableRecord
 from posemill.queue.ledger import Ledger, Verdict
 from posemill.queue.rebuild import know_as_stored, read_stored, rebuild, recall
 from posemill.queue.run_states import finish_retry, pause_for_fault, retry, write_state
+from posemill.storage.record_writing import write_record
 from posemill.storage.run_documents import read_record, read_state
 from posemill.storage.store import Store
 from tests.planned import plan_run, write_records
-from workers.batches.anatomy import write_record
 
 RUN, STAGE = "r", Stage.DETECT
 DONE, REJECTED, FAILED = Outcome.DONE, Outcome.REJECTED, Outcome.FAILED

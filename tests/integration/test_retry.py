@@ -16,11 +16,11 @@ from posemill.queue.ledger import Ledger
 from posemill.queue.rebuild import rebuild
 from posemill.queue.run_states import retry
 from posemill.settings import Settings
+from posemill.storage.record_writing import write_record
 from posemill.storage.run_documents import read_record, read_state
 from posemill.storage.store import S3Store, Store
 from producer.runs.handle import RunHandle
 from tests.planned import plan_run, write_records
-from workers.batches.anatomy import write_record
 
 FAILED = {Stage.DETECT: 1, Stage.GENERATE: 0}  # batches with a failed row
 

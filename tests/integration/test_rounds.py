@@ -32,12 +32,12 @@ from posemill.queue.ledger import Ledger
 from posemill.queue.rebuild import read_layouts, rebuild, recall
 from posemill.queue.run_states import retry
 from posemill.settings import Settings
+from posemill.storage.record_writing import write_record
 from posemill.storage.run_documents import read_plan, read_rounds, read_run, read_shard
 from posemill.storage.store import Store
 from producer.runs.checking import check
 from producer.runs.handle import RunHandle
 from tests.planned import make_run
-from workers.batches.anatomy import write_record
 
 RUN = "judged"
 ITEMS = 10  # in shards of four, batches of two

@@ -55,6 +55,9 @@ class Work:
             raise RuntimeError("it cannot be read")
         return rows
 
+    def recorded(self, run: Run, record: BatchRecord) -> None:
+        """Nothing is left to do."""
+
     def compute(self, run: Run, loaded: list[int]) -> list[int]:
         self.computed += 1
         if self.error and (self.culprit is None or self.culprit in loaded):

@@ -15,13 +15,13 @@ from typing import Any
 
 import redis
 
-from posemill.contract.keys import RunKeys
-from posemill.contract.records import BatchRecord, Outcome, Run, encode
+from posemill.contract.records import BatchRecord, Run
 from posemill.errors import LeaseLost, PermanentError, RunFault, in_words
 from posemill.queue.ledger import Claim, History, Ledger, OnDevice, Verdict
 from posemill.queue.run_states import pause_for_fault
 from posemill.settings import Settings
-from posemill.storage.run_documents import read_document, read_record
+from posemill.storage.record_writing import write_record
+from posemill.storage.run_documents import read_record
 from posemill.storage.store import Store
 from workers.batches.attempts import (
     Draining,
@@ -142,11 +142,11 @@ class StageWorker:
                 self._end(LOST_DEVICE_STATUS)
 
     def _attempt(self, lease: Lease, claim: Claim) -> None:
+        run = self._slices.run(lease.run_id, claim.submission)
         standing = read_record(self._store, lease.run_id, lease.stage, lease.batch)
         if standing:  # its writer could not count it
-            self._count(standing)
+            self._count(run, standing)
             return
-        run = self._slices.run(lease.run_id, claim.submission)
         if is_hopeless(claim.history, self._settings):
             raise RunFault(f"{lease.stage} batch {lease.batch} cannot be made nor failed: {claim.history.error}")
         manner = manner_of(claim.history, self._settings)
@@ -156,7 +156,7 @@ class StageWorker:
         except PermanentError as error:
             results = self._work.failed(run, lease.batch, error)
         isolated = self._row_process.made_with if manner is Manner.ISOLATED else {}
-        self._commit(lease, claim.history, results, isolated or self._work.made_with(run))
+        self._commit(lease, run, claim.history, results, isolated or self._work.made_with(run))
 
     def _make(self, lease: Lease, run: Run, history: History, manner: Manner) -> Results:
         kept = read_set_aside(self._store, lease.run_id, lease.stage, lease.batch)
@@ -228,7 +228,7 @@ class StageWorker:
             )
         )  # fmt: skip
 
-    def _commit(self, lease: Lease, history: History, results: Results, made_with: dict[str, Any]) -> None:
+    def _commit(self, lease: Lease, run: Run, history: History, results: Results, made_with: dict[str, Any]) -> None:
         """Write the record unless one stands already, then count the one that stands."""
         try:
             self._keeper.confirm(lease)
@@ -245,21 +245,12 @@ class StageWorker:
             made_with=made_with,
             results=results,
         )
-        self._count(write_record(self._store, record))
+        self._count(run, write_record(self._store, record))
 
-    def _count(self, standing: BatchRecord) -> None:
+    def _count(self, run: Run, standing: BatchRecord) -> None:
+        self._work.recorded(run, standing)
         self.pending.make(
             partial(self._ledger.commit, standing.run_id, standing.stage, standing.batch, standing.counts)
         )
         self.finished += 1
         self._step()
-
-
-def write_record(store: Store, record: BatchRecord) -> BatchRecord:
-    """Write a batch's record last and once: gives the record that stands, this one or an earlier one."""
-    keys = RunKeys(record.run_id)
-    if record.counts[Outcome.DONE] < sum(record.counts.values()):
-        store.put(keys.flag(record.stage, record.batch), b"")
-    key = keys.record(record.stage, record.batch)
-    _, created = store.put_if_absent(key, encode(record), content_type="application/json")
-    return record if created else read_document(store, key, BatchRecord)

@@ -46,6 +46,9 @@ class BatchWork(Protocol[ROW]):
     def failed(self, run: Run, batch: int, error: PosemillError) -> Results:
         """A failed result for every row of the batch."""
 
+    def recorded(self, run: Run, record: BatchRecord) -> None:
+        """What is left to do once a batch's record stands; called again where somebody died before it was counted."""
+
     def made_with(self, run: Run) -> dict[str, Any]:
         """Specification, device and versions, for the record."""
 

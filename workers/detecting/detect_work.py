@@ -135,6 +135,9 @@ class DetectWork:
         sources = self._slices.sources(run, batch)
         return [_failed(number, source, error) for number, source in sources.items()]
 
+    def recorded(self, run: Run, record: BatchRecord) -> None:
+        """Nothing."""
+
     def made_with(self, run: Run) -> dict[str, Any]:
         """The detectors' settings and the libraries' versions."""
         return {"detects": [struct_values(spec) for spec in run.detects], "versions": versions(*LIBRARIES)}

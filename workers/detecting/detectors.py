@@ -111,7 +111,9 @@ def load_detector(spec: DetectSpec, *, device: str = "cpu", folders: ModelFolder
     spec = msgspec.structs.replace(spec, weights=spec.weights or row.weights)
     placed = (folders or ModelFolders.of("")).of_detect(spec)
     with loading(f"detector {spec.detector!r}"):
-        detector: Detector = import_module(f"workers.detecting.annotators.{row.family}").build(placed, device)
+        detector: Detector = import_module(
+            row.family if "." in row.family else f"workers.detecting.annotators.{row.family}"
+        ).build(placed, device)
     return detector
 
 

@@ -137,6 +137,9 @@ class GenerateWork:
         """A failed result for every item of the batch."""
         return [_without_image(item, Outcome.FAILED, error.code, str(error)) for item in self._slices.items(run, batch)]
 
+    def recorded(self, run: Run, record: BatchRecord) -> None:
+        """Nothing."""
+
     def made_with(self, run: Run) -> dict[str, Any]:
         """The recipe's settings, device, dtype and the libraries' versions."""
         pipeline = self._pipelines.get(run.generate)

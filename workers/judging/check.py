@@ -16,10 +16,11 @@ from workers.models.model_folders import ModelFolders
 
 @dataclass(frozen=True, kw_only=True)
 class Models:
-    """Where the networks of checks are put, and which folders they may come from."""
+    """Where the networks of checks are put, which folders they may come from, and at which commits they are taken."""
 
     device: str = "cpu"
     folders: ModelFolders = field(default_factory=lambda: ModelFolders.of(""))
+    commits: Mapping[str, str] = field(default_factory=dict)  # by hub id or folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +38,7 @@ class Judgement:
     passed: bool
     reason: str | None = None  # why it did not pass, as a stable word
     figures: Mapping[str, float] = field(default_factory=dict)  # what was measured, by name
+    score: float = 0.0  # by which two pictures that do not pass are compared: the more, the nearer
     found_keypoints: tuple[Person, ...] | None = None  # of checks that look for people
 
 

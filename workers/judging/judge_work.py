@@ -6,10 +6,10 @@ from typing import Any
 
 import msgspec
 
-from posemill.catalogue.detectors import DETECTORS
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import (
     BatchRecord,
+    BestTry,
     CheckSpec,
     Item,
     ItemResult,
@@ -19,7 +19,6 @@ from posemill.contract.records import (
     SourceResult,
     VerifySpec,
 )
-from posemill.contract.specs import DetectSpec
 from posemill.errors import BadInput, NotFound, PosemillError, RecipeError, RunFault, TransientError
 from posemill.pictures.poses import Person, Pose, from_openpose_json, to_openpose_json
 from posemill.pictures.shapes import canvas_for
@@ -52,28 +51,33 @@ class JudgeWork:
     stage = Stage.VERIFY
 
     def __init__(
-        self, store: Store, slices: Slices, *, load_check: Callable[[CheckSpec], Check], models: HubModels | None = None
+        self,
+        store: Store,
+        slices: Slices,
+        *,
+        load_check: Callable[[CheckSpec, Mapping[str, str]], Check],
+        models: HubModels | None = None,
     ) -> None:
-        """`models`: of checks that look with a detector whose weights are on the Hub."""
+        """`load_check`: with the commits of the models; `models`: of checks whose networks are on the Hub."""
         self._store = store
         self._slices = slices
         self._load_check = load_check
         self._models = models
-        self._checks: dict[bytes, Check] = {}
+        self._checks: dict[bytes, tuple[str, Check]] = {}  # by specification and commits; each with its name
 
     @property
     def resident(self) -> list[str]:
         """The checks in memory."""
-        return [msgspec.json.decode(spec, type=CheckSpec).check for spec in list(self._checks)]
+        return [name for name, _ in list(self._checks.values())]
 
     def pinned(self, run: Run, batch: int) -> Run:
-        """A detector that looks again is no part of the run's models."""
-        return run
+        """The run with one commit for each model that its checks load. Raises HubAway and RunFault."""
+        return self._models.pinned_verify(run) if self._models is not None else run
 
     def fetch(self, run: Run, loaded: list[ImageInProgress] | None, watch: Callable[[], None]) -> None:
-        """Fetch the weights of the detectors that look again."""
+        """Fetch the checks' networks, and the weights of the detectors that look again."""
         if self._models is not None:
-            self._models.fetch_detects(_looking(_verify(run)), watch)
+            self._models.fetch_verify(_verify(run), watch)
 
     def load(self, run: Run, batch: int, kept: BatchRecord | None, row: int | None = None) -> list[ImageInProgress]:
         """Read the batch's images, and the poses that they should show."""
@@ -94,7 +98,7 @@ class JudgeWork:
             open_ones = [entry for entry in loaded if entry.result is None and not _reason(entry)]
             if not open_ones:
                 break
-            check = self._check(spec)
+            check = self._check(spec, _verify(run).commits)
             for entry in open_ones:
                 assert entry.content is not None
                 begun = time.monotonic()
@@ -114,6 +118,16 @@ class JudgeWork:
         """A failed result for every image of the batch."""
         return [_failed(item, error) for item in self._slices.items(run, batch)]
 
+    def recorded(self, run: Run, record: BatchRecord) -> None:
+        """Remove the images that did not pass, where the recipe does not want them kept."""
+        if _verify(run).keep_rejects:
+            return
+        refused = {one.id for one in record.judged if one.best is not None}
+        made = read_record(self._store, run.id, Stage.GENERATE, record.batch) if refused else None
+        for item in made.items if made else []:
+            if item.id in refused and item.image and item.image.key.startswith(RunKeys(run.id).images):
+                self._store.delete(item.image.key)
+
     def made_with(self, run: Run) -> dict[str, Any]:
         """The checks' settings and the libraries' versions."""
         return {"verify": msgspec.to_builtins(_verify(run)), "versions": versions(*LIBRARIES)}
@@ -122,14 +136,14 @@ class JudgeWork:
         """Drop every check."""
         self._checks.clear()
 
-    def _check(self, spec: CheckSpec) -> Check:
-        key = msgspec.json.encode(spec, order="deterministic")
+    def _check(self, spec: CheckSpec, commits: Mapping[str, str]) -> Check:
+        key = msgspec.json.encode((spec, commits), order="deterministic")
         if key not in self._checks:
             try:
-                self._checks[key] = self._load_check(spec)
+                self._checks[key] = spec.check, self._load_check(spec, commits)
             except RecipeError as error:
                 raise RunFault(str(error)) from error
-        return self._checks[key]
+        return self._checks[key][1]
 
     def _loaded(
         self, run: Run, item: Item, made: ItemResult, known: JudgedResult | None, sources: dict[int, SourceResult]
@@ -191,11 +205,6 @@ def _verify(run: Run) -> VerifySpec:
     return run.verify
 
 
-def _looking(verify: VerifySpec) -> list[DetectSpec]:
-    names = [str(spec.options["detector"]) for spec in verify.checks if spec.options.get("detector") in DETECTORS]
-    return [DetectSpec(detector=name, weights=DETECTORS[name].weights) for name in dict.fromkeys(names)]
-
-
 def _reason(entry: ImageInProgress) -> str:
     """Of the first check that did not pass."""
     return next((one.reason or name for name, one in entry.judgements.items() if not one.passed), "")
@@ -203,9 +212,10 @@ def _reason(entry: ImageInProgress) -> str:
 
 def _judged(entry: ImageInProgress, tries: int) -> JudgedResult:
     reason = _reason(entry)
-    outcome = Outcome.DONE
+    outcome, best = Outcome.DONE, None
     if reason:
         outcome = Outcome.AGAIN if entry.item.try_number < tries else Outcome.REJECTED
+        best = _best(entry)
     found = next((one.found_keypoints for one in entry.judgements.values() if one.found_keypoints is not None), None)
     pose = Pose(width=entry.made.width, height=entry.made.height, people=found) if found is not None else None
     return JudgedResult(
@@ -215,7 +225,19 @@ def _judged(entry: ImageInProgress, tries: int) -> JudgedResult:
         figures={name: _rounded(one.figures) for name, one in entry.judgements.items()},
         found=to_openpose_json(pose) if pose else None,
         seconds=round(entry.seconds, 4),
+        best=best,
     )
+
+
+def _best(entry: ImageInProgress) -> BestTry:
+    """This try, unless one before it passed more checks, or came nearer by the check that refused both."""
+    passed = sum(one.passed for one in entry.judgements.values())
+    (refused,) = (one for one in entry.judgements.values() if not one.passed)
+    this = BestTry(
+        id=entry.item.id, try_number=entry.item.try_number, passed=passed, score=round(float(refused.score), 4)
+    )
+    before = entry.item.best
+    return this if before is None or (this.passed, this.score) > (before.passed, before.score) else before
 
 
 def _rounded(figures: Mapping[str, float]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from posemill.contract.records import Run
+from posemill.contract.records import Run, VerifySpec
 from posemill.contract.specs import DetectSpec, GenerateSpec, LoraSpec
 from posemill.errors import HubAway
 from posemill.hub.downloads import without_bars_of_the_client
@@ -20,6 +20,8 @@ from posemill.hub.needs import (
     generate_at_commits,
     needs_of_detect,
     needs_of_generate,
+    needs_of_verify,
+    verify_at_commits,
 )
 from posemill.storage.pins import read_pin, write_pin
 from posemill.storage.store import Store
@@ -53,6 +55,17 @@ class HubModels:
         """The run with a commit for the base and all that it is used with. Raises as `pinned_detects`."""
         generate = generate_at_commits(run.generate, lambda model, revision: self._commit(run, model, revision))
         return run if generate == run.generate else msgspec.structs.replace(run, generate=generate)
+
+    def pinned_verify(self, run: Run) -> Run:
+        """The run with a commit for all that its checks load. Raises as `pinned_detects`."""
+        assert run.verify is not None
+        verify = verify_at_commits(run.verify, lambda model, revision: self._commit(run, model, revision))
+        return run if verify == run.verify else msgspec.structs.replace(run, verify=verify)
+
+    def fetch_verify(self, verify: VerifySpec, watch: Watch) -> None:
+        """Fetch what the checks load. Raises as `posemill.hub.fetching.fetch`."""
+        for need in needs_of_verify(verify):
+            self._fetch(need, watch)
 
     def fetch_detects(self, specs: Iterable[DetectSpec], watch: Watch) -> None:
         """Fetch the detectors' weights. Raises as `posemill.hub.fetching.fetch`."""

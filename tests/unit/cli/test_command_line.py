@@ -33,7 +33,7 @@ from tests.small_pictures import picture
 
 COMMANDS = {
     "demo", "up", "worker", "submit", "status", "runs", "failures", "resume", "retry", "cancel", "pause", "unpause",
-    "preview", "check", "export", "doctor", "health",
+    "preview", "verify", "check", "export", "doctor", "health",
     "adopt-store", "prune", "delete", "forget", "init", "recipe", "logs", "open",
     "models",
 }  # fmt: skip

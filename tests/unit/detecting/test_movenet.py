@@ -17,6 +17,7 @@ from PIL import Image
 from posemill.contract.specs import DetectSpec
 from posemill.errors import RunFault
 from tests.unit.detecting.reference_pictures import pictures
+from workers.detecting.annotators import movenet
 from workers.detecting.detectors import load_detector
 from workers.detecting.movenet.decoding import decode
 from workers.detecting.movenet.network import WEIGHTS, MoveNet, load_movenet
@@ -38,6 +39,11 @@ def network():
     return load_movenet()
 
 
+@pytest.fixture(scope="module")
+def finding():
+    return movenet.load_movenet("cpu")
+
+
 @pytest.mark.parametrize("name", pictures())
 def test_the_port_gives_what_the_graph_gives_in_node(network, name):
     picture, given = pictures()[name], np.array(REFERENCE[name])
@@ -56,27 +62,30 @@ def test_the_reference_holds_people_and_a_picture_without():
     assert min(best.values()) > 0.25
 
 
-def test_a_person_who_is_small_is_found_nearer_by(network):
+def test_a_person_who_is_small_is_found_nearer_by(finding):
     picture = np.full((512, 512, 3), 150, np.uint8)
     picture[400:464, 60:124] = np.repeat(skimage.data.camera()[::8, ::8, None], 3, axis=2)
     box = (60 / 512, 400 / 512, 124 / 512, 464 / 512)
-    seen = {len(find_people(network, picture)), len(find_people(network, picture, around=[box]))}
+    seen = {
+        len(find_people(finding, picture)),
+        len(find_people(finding, picture, around=[box])),
+    }
     assert seen == {0, 1}
-    (person,) = find_people(network, picture, around=[box])
+    (person,) = find_people(finding, picture, around=[box])
     places = np.array([(x, y) for x, y, _ in filter(None, person.body)])
     assert ((places > np.array(box[:2]) - 0.01) & (places < np.array(box[2:]) + 0.01)).all()
 
 
-def test_who_is_seen_twice_is_one_person(network):
+def test_who_is_seen_twice_is_one_person(finding):
     picture = np.full((512, 512, 3), 150, np.uint8)
     picture[100:356, 100:356] = skimage.data.astronaut()[::2, ::2]
     box = (140 / 512, 100 / 512, 340 / 512, 320 / 512)
-    assert len(find_people(network, picture)) == len(find_people(network, picture, around=[box, box])) == 1
+    assert len(find_people(finding, picture)) == len(find_people(finding, picture, around=[box, box])) == 1
 
 
-def test_an_empty_box_and_one_outside_the_picture_show_nobody(network):
+def test_an_empty_box_and_one_outside_the_picture_show_nobody(finding):
     grey = np.full((128, 128, 3), 150, np.uint8)
-    assert find_people(network, grey, around=[(0.5, 0.5, 0.5, 0.5), (1.5, 1.5, 1.6, 1.6)]) == ()
+    assert find_people(finding, grey, around=[(0.5, 0.5, 0.5, 0.5), (1.5, 1.5, 1.6, 1.6)]) == ()
 
 
 def test_the_detector_draws_who_it_finds():

@@ -74,7 +74,9 @@ def test_what_is_not_there_is_refused(name, options, said):
 
 
 def test_every_reason_given_stands_in_the_table(pose):
-    assert {"people_mismatch", "pose_mismatch", "not_sharp"} == {why for row in CHECKS.values() for why in row.reasons}
+    assert {"people_mismatch", "pose_mismatch", "prompt_mismatch", "not_aesthetic", "not_safe", "not_sharp"} == {
+        why for row in CHECKS.values() for why in row.reasons
+    }
 
 
 def test_another_distribution_brings_a_check(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from posemill.catalogue.checks import Option
 from posemill.contract.keys import RunKeys, Stage
 from posemill.contract.records import (
     BatchRecord,
+    BestTry,
     CheckSpec,
     Item,
     ItemResult,
@@ -24,6 +25,7 @@ from posemill.contract.records import (
     encode,
     encode_shard,
 )
+from posemill.contract.rounds import next_try
 from posemill.errors import TransientError
 from posemill.pictures.poses import Person, Pose
 from tests.memory_store import MemoryStore
@@ -82,7 +84,7 @@ def filled(run: Run, *, without_record: bool = False) -> MemoryStore:
 
 
 def results(run: Run, store: MemoryStore, checks: dict[str, Says], kept: Any = None) -> dict[str, JudgedResult]:
-    work = JudgeWork(store, Slices(store), load_check=lambda spec: checks[spec.check])
+    work = JudgeWork(store, Slices(store), load_check=lambda spec, _: checks[spec.check])
     found = work.save(run, work.compute(run, work.load(run, 0, kept)))
     return {result.id: result for result in found}
 
@@ -165,3 +167,53 @@ def test_the_check_that_the_documents_show_works_as_it_stands() -> None:
     check = shown["Bright"].load({}, Models())
     dark, light = (check.judge(Image.new("RGB", (8, 8), (grey,) * 3), ItemFacts()) for grey in (10, 200))
     assert (dark.passed, dark.reason, light.passed, light.figures) == (False, "too_dark", True, {"mean": 200.0})
+
+
+class Near(Says):
+    """Refuses everything; how near each came is its picture's number."""
+
+    def judge(self, picture: Any, facts: ItemFacts) -> Judgement:
+        return Judgement(passed=False, reason="far", score=float(facts.prompt))
+
+
+@pytest.mark.parametrize(
+    ("before", "prompt", "best"),
+    [
+        pytest.param(None, "0.4", ("c", 2, 0, 0.4), id="the first that is judged"),
+        pytest.param((0, 0.3), "0.4", ("c", 2, 0, 0.4), id="nearer than the one before"),
+        pytest.param((0, 0.4), "0.4", ("first", 1, 0, 0.4), id="of two alike the earlier"),
+        pytest.param((1, 0.1), "0.4", ("first", 1, 1, 0.1), id="one that passed more checks"),
+    ],
+)
+def test_the_best_of_the_tries_that_did_not_pass_is_kept_in_mind(
+    before: tuple[int, float] | None, prompt: str, best: tuple[str, int, int, float]
+) -> None:
+    earlier = BestTry(id="first", try_number=1, passed=before[0], score=before[1]) if before else None
+    item = Item(id="c", prompt=prompt, seed=3, wanted="first", try_number=2, best=earlier)
+    run, store = judged_run("near"), MemoryStore()
+    image = store.put(RunKeys(RUN).image("c"), picture(3))
+    made = ItemResult(id="c", outcome=Outcome.DONE, image=image, width=8, height=8)
+    store.put(RunKeys(RUN).run, encode(run))
+    store.put(RunKeys(RUN).shard(Stage.GENERATE, 0), encode_shard(ShardHeader(first=0, rows=1, needs=[[]]), [item]))
+    record = BatchRecord(run_id=RUN, stage=Stage.GENERATE, batch=0, attempt=1, worker="w", finished_at="",
+                         made_with={}, results=[made])  # fmt: skip
+    store.put(RunKeys(RUN).record(Stage.GENERATE, 0), encode(record))
+    (found,) = results(run, store, {"near": Near("")}).values()
+    assert found.best is not None
+    assert (found.best.id, found.best.try_number, found.best.passed, found.best.score) == best
+    assert next_try(item, found.best).best == found.best, "it goes on with the next try"
+
+
+def test_images_that_did_not_pass_are_removed_where_they_are_not_wanted() -> None:
+    run = judged_run("first")
+    assert run.verify
+    run = msgspec.structs.replace(run, verify=msgspec.structs.replace(run.verify, keep_rejects=False))
+    store = filled(run)
+    work = JudgeWork(store, Slices(store), load_check=lambda *_: Says("bad"))
+    found = work.save(run, work.compute(run, work.load(run, 0, None)))
+    record = BatchRecord(run_id=RUN, stage=Stage.VERIFY, batch=0, attempt=1, worker="w", finished_at="",
+                         made_with={}, results=found)  # fmt: skip
+    for _ in range(2):  # somebody may have died in between
+        work.recorded(run, record)
+        left = {info.key for info in store.list(RunKeys(RUN).images)}
+        assert left == {RunKeys(RUN).image("a")}

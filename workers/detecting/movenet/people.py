@@ -1,4 +1,4 @@
-"""Finds people with MoveNet: in the whole picture, and again around those who are small in it."""
+"""Finds people with MoveNet, or a network like it: in the whole picture, and again around those who are small in it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -7,15 +7,13 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from posemill.pictures.coco_order import from_coco_order
 from posemill.pictures.poses import Keypoint, Keypoints, Person
 from workers.detecting.movenet.decoding import decode
-from workers.detecting.movenet.network import MULTIPLE, MoveNet
 from workers.judging.oks import area, coco_points, oks
 
-NETWORK_SIDE = 256  # pixels of the longer side, as the network was trained
-LEAST_PERSON, LEAST_KEYPOINT = 0.25, 0.3  # scores below which there is nobody, and no keypoint
 SMALL = 0.5  # of the picture's longer side; whose box is shorter is looked at again, nearer
 AROUND = 1.5  # times a box's longer side is the square that is looked at
 SAME = 0.5  # OKS from which two readings are of one person
@@ -24,6 +22,25 @@ Picture = NDArray[np.uint8]
 """An RGB picture of shape (height, width, 3)."""
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom; shares of the picture
+
+
+@dataclass(frozen=True, kw_only=True)
+class PeopleNetwork:
+    """A network whose maps are MoveNet's, and how it is asked."""
+
+    network: nn.Module  # pictures in RGB 0 to 255, (batch, 3, height, width), to `Maps`
+    longer_side: int | None = None  # pixels that a picture's longer side is scaled to
+    shorter_side: int | None = None  # the same of its shorter side; one of the two is given
+    multiple: int  # of which height and width of what the network sees are
+    least_person: float  # score below which there is nobody
+    least_keypoint: float  # score below which there is no keypoint
+
+    def factor(self, height: int, width: int) -> float:
+        """What a picture of that size is scaled by."""
+        if self.longer_side is not None:
+            return self.longer_side / max(height, width)
+        assert self.shorter_side is not None
+        return self.shorter_side / min(height, width)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +66,7 @@ class Window:
         )
 
 
-def find_people(network: MoveNet, picture: Picture, *, around: Sequence[Box] = ()) -> tuple[Person, ...]:
+def find_people(network: PeopleNetwork, picture: Picture, *, around: Sequence[Box] = ()) -> tuple[Person, ...]:
     """The people in a picture, surest first, six at most in each look.
 
     `around`: where people are expected; small ones among them are looked at once more in a part of the picture around
@@ -64,38 +81,38 @@ def find_people(network: MoveNet, picture: Picture, *, around: Sequence[Box] = (
     return _each_once(found, (width, height))
 
 
-def _look(network: MoveNet, picture: Picture, window: Window) -> Iterator[Person]:
+def _look(network: PeopleNetwork, picture: Picture, window: Window) -> Iterator[Person]:
     """Everybody in a part of the picture, in shares of the whole."""
     part = picture[window.top : window.bottom, window.left : window.right]
     if part.size == 0:
         return
-    seen, scale = _fitted(part)
-    device = next(network.parameters()).device
+    seen, scale = _fitted(part, network)
+    device = next(network.network.parameters()).device
     with torch.inference_mode():
         values = torch.from_numpy(seen).to(device).permute(2, 0, 1)[None].float()
-        found = decode(network(values.contiguous(memory_format=torch.channels_last)))
+        found = decode(network.network(values.contiguous(memory_format=torch.channels_last)))
     places, scores, person_scores = (
         values.cpu().numpy() for values in (found.places, found.scores, found.person_scores)
     )
     pixels = places[..., ::-1] * (seen.shape[1], seen.shape[0]) / scale + (window.left, window.top)
     for each, marks, score in zip(pixels / picture.shape[1::-1], scores, person_scores, strict=True):
-        if score >= LEAST_PERSON and any(body := _body(each, marks)):
+        if score >= network.least_person and any(body := _body(each, marks, network.least_keypoint)):
             yield Person(body=body)
 
 
-def _fitted(part: Picture) -> tuple[Picture, NDArray[np.float64]]:
+def _fitted(part: Picture, network: PeopleNetwork) -> tuple[Picture, NDArray[np.float64]]:
     """The part as the network wants it, padded black on the right and below, and its scale (x, y)."""
     height, width = part.shape[:2]
-    factor = NETWORK_SIDE / max(height, width)
+    factor = network.factor(height, width)
     size = max(1, round(width * factor)), max(1, round(height * factor))
     scaled = cv2.resize(part, size, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
-    padded = np.pad(scaled, ((0, -size[1] % MULTIPLE), (0, -size[0] % MULTIPLE), (0, 0)))
+    padded = np.pad(scaled, ((0, -size[1] % network.multiple), (0, -size[0] % network.multiple), (0, 0)))
     return np.asarray(padded, dtype=np.uint8), np.array(size) / (width, height)
 
 
-def _body(places: NDArray[np.float64], scores: NDArray[np.float32]) -> Keypoints:
+def _body(places: NDArray[np.float64], scores: NDArray[np.float32], least: float) -> Keypoints:
     points: list[Keypoint | None] = [
-        (float(x), float(y), min(float(score), 1.0)) if score >= LEAST_KEYPOINT else None
+        (float(x), float(y), min(float(score), 1.0)) if score >= least else None
         for (x, y), score in zip(places, scores, strict=True)
     ]
     return from_coco_order(points)

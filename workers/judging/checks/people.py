@@ -9,7 +9,7 @@ from posemill.catalogue.checks import Option
 from posemill.contract.specs import DetectSpec
 from workers.detecting.annotators.posing import Finder
 from workers.judging.check import ItemFacts, Judgement, Models
-from workers.judging.checks.looking import load_finder
+from workers.judging.checks.looking import load_finder, look
 
 
 class Check:
@@ -27,11 +27,12 @@ class Check:
         """Passes where no pose was asked for."""
         if facts.pose is None:
             return Judgement(passed=True)
-        (found,) = self._finder.detect([picture], self._spec)
+        found = look(self._finder, picture, self._spec, facts.pose)
         wanted, seen = len(facts.pose.people), len(found.people)
         return Judgement(
             passed=wanted == seen,
             reason=None if wanted == seen else "people_mismatch",
+            score=-abs(wanted - seen),
             figures={"people_wanted": wanted, "people_found": seen},
             found_keypoints=found.people,
         )

@@ -10,7 +10,7 @@ from posemill.contract.specs import DetectSpec
 from posemill.errors import RecipeError
 from workers.detecting.annotators.posing import Finder
 from workers.judging.check import ItemFacts, Judgement, Models
-from workers.judging.checks.looking import load_finder
+from workers.judging.checks.looking import load_finder, look
 from workers.judging.matching import PeopleRule, compare, mismatch
 
 
@@ -35,11 +35,13 @@ class Check:
         """Passes where no pose was asked for."""
         if facts.pose is None:
             return Judgement(passed=True)
-        (found,) = self._finder.detect([picture], self._spec)
+        found = look(self._finder, picture, self._spec, facts.pose)
         seen = compare(facts.pose.people, found.people, size=picture.size)
         reason = mismatch(seen, min_oks=self._min_oks, people=self._people)
         figures = {
             "oks_mean": seen.mean, "oks_least": seen.least,
             "people_wanted": seen.people_wanted, "people_found": seen.people_found,
         }  # fmt: skip
-        return Judgement(passed=reason is None, reason=reason, figures=figures, found_keypoints=found.people)
+        return Judgement(
+            passed=reason is None, reason=reason, figures=figures, score=seen.mean, found_keypoints=found.people
+        )

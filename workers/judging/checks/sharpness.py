@@ -27,4 +27,6 @@ class Check:
         edges = cv2.Laplacian(np.asarray(picture.convert("L")), cv2.CV_64F)
         sharpness = float(np.var(edges))
         passed = sharpness >= self._least
-        return Judgement(passed=passed, reason=None if passed else "not_sharp", figures={"sharpness": sharpness})
+        return Judgement(
+            passed=passed, reason=None if passed else "not_sharp", figures={"sharpness": sharpness}, score=sharpness
+        )

@@ -1,0 +1,1 @@
+"""Training and measuring the network that finds the drawn people of the embedded model's world."""
