@@ -153,7 +153,7 @@ def export(
     run_id: str,
     destination: str | Path,
     *,
-    format: Literal["imagefolder", "parquet", "webdataset", "fill50k"] = "imagefolder",
+    format: Literal["imagefolder", "parquet", "webdataset", "fill50k", "preference"] = "imagefolder",
     shard_size: int = 1000,
     image_format: Literal["png", "jpeg", "webp"] = "png",
     quality: int = 95,
@@ -161,6 +161,7 @@ def export(
     validation: float = 0.0,
     test: float = 0.0,
     drop_near_duplicates: bool = False,
+    relabel: bool = False,
     captions: bool = False,
     with_source: bool = False,
     with_provenance: bool = False,
@@ -181,6 +182,7 @@ def export(
         validation: Share of the sources in the validation split, 0 to 1.
         test: Share of the sources in the test split, 0 to 1.
         drop_near_duplicates: Leave out an image that is nearly one taken before.
+        relabel: Keypoints are those that a judge has found in the image, not the control's.
         captions: Texts are the manifest's captions, where it has them.
         with_source: Also write source images.
         with_provenance: Also say which worker made what, when, and where it is stored.
@@ -205,6 +207,7 @@ def export(
         validation=validation,
         test=test,
         drop_near_duplicates=drop_near_duplicates,
+        relabel=relabel,
         captions=captions,
         with_source=with_source,
         with_provenance=with_provenance,

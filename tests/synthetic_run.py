@@ -34,6 +34,7 @@ from posemill.errors import NotFound
 from posemill.pictures.hashes import perceptual_hash
 from posemill.pictures.poses import Person, Pose, to_openpose_json
 from posemill.storage.store import ObjectInfo
+from producer.exports.samples.options import Form
 from tests.planned import by_stage
 
 RUN_ID = "synthetic"
@@ -132,6 +133,10 @@ class SyntheticStore:
         rows = [Source(name=source_name(n), identity=f"{n:064x}", key=f"sources/{n:02x}/{n % VARIANTS:012x}")
                 for n in range(number * 1000, number * 1000 + 1000)]  # fmt: skip
         return encode_shard(ShardHeader(first=number * 1000, rows=1000, needs=[]), rows)
+
+
+SINGLE_FORMS = tuple(form for form in Form if form is not Form.PREFERENCE)
+"""Forms whose samples are one image each; pairs need a run that was judged: tests/acceptance/test_verifying.py."""
 
 
 def _number(key: str) -> int:

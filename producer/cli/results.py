@@ -91,7 +91,7 @@ def _in_words(counts: Mapping[Any, int]) -> str:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["webdataset", "parquet", "imagefolder", "fill50k"]),
+    type=click.Choice(["webdataset", "parquet", "imagefolder", "fill50k", "preference"]),
     default="imagefolder",
     show_default=True,
     help="Layout of the data set.",
@@ -109,6 +109,7 @@ def _in_words(counts: Mapping[Any, int]) -> str:
 @click.option("--validation", default=0.0, show_default=True, help="Share of the sources in the validation split.")
 @click.option("--test", default=0.0, show_default=True, help="Share of the sources in the test split.")
 @click.option("--drop-near-duplicates", is_flag=True, help="Leave out an image that is nearly one taken before.")
+@click.option("--relabel", is_flag=True, help="Keypoints are those found in the image by its judge, not the control's.")
 @click.option("--captions", is_flag=True, help="Texts are the manifest's captions, where it has them.")
 @click.option("--with-source", is_flag=True, help="Also write source images.")
 @click.option("--with-provenance", is_flag=True, help="Also say which worker made what, when, and where it is stored.")

@@ -12,7 +12,7 @@ from producer.exports.counts.duplicates import Duplicates
 from producer.exports.counts.statistics import Statistics
 from producer.exports.samples.columns import Columns
 from producer.exports.samples.onlooker import Onlooker
-from producer.exports.samples.options import Form, Options
+from producer.exports.samples.options import Form, Options, require_judged
 from producer.exports.samples.pictures import Maker, PreparedSample
 from producer.exports.samples.published import published_run
 from producer.exports.samples.reading import POLL_SECONDS, Sample, SampleReader
@@ -47,7 +47,8 @@ class Exporter:
 
     def __init__(self, store: Store, run_id: str, destination: Destination, options: Options) -> None:
         require_extra("export", "export")
-        self.reader = SampleReader(store, run_id)
+        self.reader = SampleReader(store, run_id, with_rejected=options.form is Form.PREFERENCE)
+        require_judged(options, self.reader.run)
         self.statistics = Statistics()
         self._destination = destination
         self._commits = Commits(destination)
@@ -164,7 +165,7 @@ class Exporter:
         match self._options.form:
             case Form.WEBDATASET:
                 return WebdatasetShard(self._destination, split, number, self._options)
-            case Form.PARQUET:
+            case Form.PARQUET | Form.PREFERENCE:
                 return ParquetShard(self._destination, split, number, self._options, self.columns.kinds)
             case _:
                 return FolderShard(self._destination, split, number, self._options)

@@ -51,7 +51,9 @@ def check_export(destination: Destination, store: Store | None = None, run_id: s
     checker = _Checker(destination, export_index)
     faults = [*checker.shard_faults(), *checker.split_faults(), *checker.stray_files()]
     if store is not None:
-        faults += checker.run_faults(SampleReader(store, export_index.run_id))
+        faults += checker.run_faults(
+            SampleReader(store, export_index.run_id, with_rejected=export_index.options.form is Form.PREFERENCE)
+        )
     return ExportProof(
         folder=destination.url,
         run_id=export_index.run_id,

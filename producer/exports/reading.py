@@ -30,6 +30,8 @@ def read_samples(options: Options, path: Path, files: Sequence[StoredFile]) -> I
             return _from_tar(path, options.image_format.suffix)
         case Form.PARQUET:
             return _from_parquet(path)
+        case Form.PREFERENCE:
+            return _from_pairs(path)
         case _:
             return _from_rows(path, {file.name.split("/", 1)[1]: file.sha256 for file in files})
 
@@ -71,6 +73,24 @@ def _from_parquet(path: Path) -> Iterator[FoundSample]:
                     item_id=row["item_id"],
                     complete=bool(image and control) and row["text"] is not None,
                     image_sha256=sha256(image),
+                    control_sha256=sha256(control),
+                )
+
+
+def _from_pairs(path: Path) -> Iterator[FoundSample]:
+    require_extra("parquet", f"{path.name}")
+    import pyarrow.parquet as pq
+
+    columns = ["item_id", "caption", "conditioning_image", "jpg_0", "jpg_1", "label_0"]
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+            for row in batch.to_pylist():
+                good, bad = (row["jpg_0"], row["jpg_1"]) if row["label_0"] else (row["jpg_1"], row["jpg_0"])
+                control = (row["conditioning_image"] or {}).get("bytes") or b""
+                yield FoundSample(
+                    item_id=row["item_id"],
+                    complete=bool(good and bad and control) and row["caption"] is not None,
+                    image_sha256=sha256(good or b""),
                     control_sha256=sha256(control),
                 )
 

@@ -9,7 +9,7 @@ from producer.exports.exporting import Exporter
 from producer.exports.proof import check_export
 from producer.exports.samples.options import Form, Options
 from producer.exports.writing.destinations import FolderDestination
-from tests.synthetic_run import RUN_ID, SyntheticStore, with_texts
+from tests.synthetic_run import RUN_ID, SINGLE_FORMS, SyntheticStore, with_texts
 
 ITEMS = 4
 TEXTS = [
@@ -38,7 +38,7 @@ def loaded(folder: Path, form: Form, texts: list[str]) -> list[dict]:
     return [sample["json"] | {"txt": sample["txt"]} if form is Form.WEBDATASET else sample for sample in found]
 
 
-@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("form", SINGLE_FORMS)
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_text_comes_back_as_it_was(tmp_path: Path, form: Form, text: str) -> None:
     rows = loaded(tmp_path, form, [text] * ITEMS)

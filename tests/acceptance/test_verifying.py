@@ -1,5 +1,7 @@
 """The loop is closed: an image that does not pass is made again, by a rule that always gives the same data set."""
 
+import io
+import json
 import os
 import signal
 from collections import Counter
@@ -9,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from pyarrow import parquet
 
+from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage
-from posemill.contract.records import BatchRecord, Item, Outcome, RunState, decode, decode_rows
+from posemill.contract.records import BatchRecord, Item, JudgedResult, Outcome, RunState, decode, decode_rows
 from posemill.contract.rounds import next_try
+from posemill.errors import BadInput
 from posemill.processes.supervisor import Supervisor
 from posemill.queue.ledger import Ledger
 from posemill.queue.rebuild import read_layouts, rebuild
@@ -21,7 +26,9 @@ from posemill.settings import Settings
 from posemill.storage.run_documents import read_plan, read_rounds, read_run
 from posemill.storage.store import Store
 from producer.exports.dataset import export_run
+from producer.exports.proof import check_export
 from producer.exports.samples.options import Form, Options
+from producer.exports.writing.destinations import open_destination
 from producer.runs.checking import check
 from producer.runs.forgetting import forget
 from producer.runs.handle import RunHandle
@@ -53,7 +60,7 @@ def start(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def wanted(tmp_path: Path) -> dict[str, Any]:
     """48 items in six batches; three of ten images do not pass."""
-    judged = {"tries": 3, "checks": [{"check": "sharpness"}]}
+    judged = {"tries": 3, "checks": [{"check": "pose"}]}
     return recipe(write_sources(tmp_path / "in", 12), seeds=2) | {"verify": judged}
 
 
@@ -64,6 +71,11 @@ def judged(store: Store, run_id: str) -> dict[str, tuple[str, Outcome, int]]:
         for result in decode(store.get(info.key), BatchRecord).judged:
             found[result.id] = (result.wanted_id, result.outcome, result.try_number)
     return found
+
+
+def results(store: Store, run_id: str) -> Iterator[JudgedResult]:
+    for info in store.list(RunKeys(run_id).records(Stage.VERIFY)):
+        yield from decode(store.get(info.key), BatchRecord).judged
 
 
 def planned(store: Store, run_id: str) -> list[Item]:
@@ -104,6 +116,57 @@ def test_what_does_not_pass_is_made_again_until_it_does_or_has_no_try_left(
     assert Counter(row["tries"] for row in rows) == Counter(
         try_number for _, outcome, try_number in found.values() if outcome is Outcome.DONE
     )
+
+
+def test_pairs_of_a_good_and_a_bad_image_are_read_by_the_training_script_and_keypoints_are_those_that_were_found(
+    settings: Settings, store: Store, start: Start, wanted: dict[str, Any], tmp_path: Path
+) -> None:
+    start()
+    submit(wanted, run_id="loop", settings=settings).wait(timeout_seconds=120)
+    options = Options(form=Form.PREFERENCE, where="margin > 0.2")
+    exported = export_run(store, "loop", str(tmp_path / "pairs"), options)
+    table = parquet.read_table(next((tmp_path / "pairs").rglob("*.parquet")))
+    rows = table.to_pylist()
+    verdicts = {one.id: one for one in results(store, "loop")}
+    worst: dict[str, float] = {}
+    for one in verdicts.values():
+        if one.outcome is Outcome.AGAIN:
+            oks = one.figures["pose"]["oks_mean"]
+            worst[one.wanted_id] = min(oks, worst.get(one.wanted_id, 1.0))
+    passed = {one.id: one for one in verdicts.values() if one.outcome is Outcome.DONE and one.wanted_id in worst}
+    wide = {name for name, one in passed.items() if one.figures["pose"]["oks_mean"] - worst[one.wanted_id] > 0.2}
+    assert exported.samples == len(rows) == len(wide) > 0
+    assert {row["label_0"] for row in rows} == {0, 1}, "where the good one stands teaches nothing"
+    stored = images(store, "loop")
+    for row in rows:
+        good, bad = verdicts[row["item_id"]], verdicts[row["rejected_id"]]
+        assert (good.wanted_id, good.prompt, good.source_number) == (bad.wanted_id, bad.prompt, bad.source_number)
+        assert row["margin"] == pytest.approx(
+            good.figures["pose"]["oks_mean"] - bad.figures["pose"]["oks_mean"], abs=1e-3
+        )
+        sides = [row["jpg_0"], row["jpg_1"]] if row["label_0"] == 1 else [row["jpg_1"], row["jpg_0"]]
+        assert [sha256(side) for side in sides] == [stored[f"{one.id[:2]}/{one.id}.png"] for one in (good, bad)]
+        assert row["caption"] == good.prompt
+        assert all(Image.open(io.BytesIO(row[name])).convert("RGB") for name in ("jpg_0", "jpg_1"))
+    assert check_export(open_destination(str(tmp_path / "pairs")), store, "loop").faults == []
+
+    export_run(store, "loop", str(tmp_path / "found"), Options(form=Form.PARQUET, relabel=True))
+    found = parquet.read_table(next((tmp_path / "found").rglob("*.parquet"))).to_pylist()
+    for row in found:
+        place = verdicts[row["item_id"]].figures["pose"]["oks_mean"] * row["width"]
+        (person,) = json.loads(row["coco_keypoints"])
+        assert person["keypoints"][0] == pytest.approx(place, abs=0.1), "the judge's nose, and not the control's"
+        assert json.loads(row["openpose"]) == json.loads(row["found_keypoints"])
+
+
+def test_pairs_and_found_keypoints_need_a_judge_of_poses(
+    settings: Settings, store: Store, start: Start, wanted: dict[str, Any], tmp_path: Path
+) -> None:
+    del wanted["verify"]
+    submit(wanted, run_id="plain", settings=settings)
+    for options in (Options(form=Form.PREFERENCE), Options(relabel=True)):
+        with pytest.raises(BadInput, match="posemill verify plain"):
+            export_run(store, "plain", str(tmp_path / "set"), options)
 
 
 def test_two_runs_of_which_one_is_under_fire_end_with_the_same_images_in_the_same_places(

@@ -65,7 +65,7 @@ def hub_header(export_index: ExportIndex, run: Run, *, licence: str) -> dict[str
 
 def split_pattern(form: Form, split: str) -> str:
     """The files of a split, as the Hub's card names them."""
-    patterns = {Form.WEBDATASET: "*.tar", Form.PARQUET: "*.parquet"}
+    patterns = {Form.WEBDATASET: "*.tar", Form.PARQUET: "*.parquet", Form.PREFERENCE: "*.parquet"}
     return f"{split}/{patterns.get(form, '**')}"
 
 

@@ -201,7 +201,7 @@ class _Reader:
         match self._options.form:
             case Form.WEBDATASET:
                 return tar_name(seen.split, seen.shard)
-            case Form.PARQUET:
+            case Form.PARQUET | Form.PREFERENCE:
                 return parquet_name(seen.split, seen.shard)
             case _:
                 return f"{seen.split}/{image_file(self._options, seen.shard, seen.item.id)}"

@@ -10,10 +10,10 @@ from typing import Any
 import msgspec
 
 from posemill.contract.records import JudgedResult, Run
-from producer.exports.samples.options import Options
+from producer.exports.samples.options import Form, Options
 from producer.exports.samples.pictures import PreparedSample
 from producer.exports.samples.published import PROVENANCE, published_json, published_name, published_run, sources_of
-from producer.exports.samples.reading import Sample
+from producer.exports.samples.reading import Sample, oks_of
 from producer.exports.samples.settings import settings_of
 from producer.exports.samples.splits import split_of
 from producer.recipes.prompts import parse_template
@@ -70,6 +70,14 @@ FROM_JUDGES = {  # of runs whose images are judged
     "checks": Kind.TEXT,  # every check's figures, as JSON
     "found_keypoints": Kind.TEXT,  # OpenPose JSON of the pose that was found again
 }
+FROM_PAIRS = {  # of pairs of an image that passed with one that did not
+    "label_0": Kind.WHOLE,  # 1: jpg_0 is the one that passed; 0: jpg_1
+    "margin": Kind.NUMBER,  # by how much its OKS is the larger
+    "rejected_id": Kind.TEXT,
+    "rejected_try": Kind.WHOLE,
+    "rejected_oks": Kind.NUMBER,
+    "rejected_sha256": Kind.TEXT,
+}
 FROM_PICTURES = {
     "openpose": Kind.TEXT,
     "coco_keypoints": Kind.TEXT,
@@ -90,7 +98,8 @@ class Columns:
         self._own = own_columns(run)
         settings = {name: _KINDS[type(value)] for name, value in self._settings.items()}
         own = {f"column_{name}": Kind.TEXT for name in self._own}
-        judged = FROM_JUDGES if run.verify else {}
+        pairs = FROM_PAIRS if options.form is Form.PREFERENCE else {}
+        judged = FROM_JUDGES | pairs if run.verify else {}
         self.filterable: dict[str, Kind] = FROM_RECORDS | judged | settings | own
         left_out = frozenset[str]() if options.with_provenance else PROVENANCE
         kinds = FROM_RECORDS | judged | FROM_PICTURES | settings | own
@@ -138,6 +147,7 @@ class Columns:
             "dtype": str(made_with.get("dtype", "")),
             "made_with": msgspec.json.encode(made_with, order="sorted").decode(),
             **(_verdict(sample.judged) if sample.judged else {}),
+            **(_pair(sample) if self._options.form is Form.PREFERENCE else {}),
             **self._settings,
             **{f"column_{name}": item.columns.get(name, "") for name in self._own},
         }
@@ -158,15 +168,30 @@ class Columns:
             "perceptual_hash": f"{made.perceptual_hash:016x}",
             "near_duplicate_of": near_duplicate_of,
         }
+        if self._options.form is Form.PREFERENCE:
+            row["caption"] = row["text"]  # the name by which Diffusion-DPO's training script reads it
         return {name: row[name] for name in self.kinds}
 
 
 def _verdict(judged: JudgedResult) -> dict[str, Any]:
     return {
-        "oks": float(judged.figures.get("pose", {}).get("oks_mean", 0.0)),
+        "oks": oks_of(judged),
         "tries": judged.try_number,
         "checks": msgspec.json.encode(judged.figures, order="sorted").decode(),
         "found_keypoints": msgspec.json.encode(judged.found, order="sorted").decode() if judged.found else "",
+    }
+
+
+def _pair(sample: Sample) -> dict[str, Any]:
+    """Which side the good image stands on follows from the item's id, so that it teaches nothing."""
+    rejected, good = sample.rejected, oks_of(sample.judged) if sample.judged else 0.0
+    return {
+        "label_0": int(sample.item.id[-1:], 16) % 2,
+        "margin": round(good - rejected.oks, 4) if rejected else 0.0,
+        "rejected_id": rejected.item_id if rejected else "",
+        "rejected_try": rejected.try_number if rejected else 0,
+        "rejected_oks": rejected.oks if rejected else 0.0,
+        "rejected_sha256": rejected.image.sha256 if rejected else "",
     }
 
 

@@ -1,5 +1,7 @@
 """A sample's pose in its image's own pixels, as OpenPose JSON and as COCO annotations."""
 
+from typing import Any
+
 import msgspec
 
 from posemill.pictures.poses import Keypoints, Person, Pose, from_openpose_json, to_coco_keypoints, to_openpose_json
@@ -17,6 +19,12 @@ class PlacedPose(msgspec.Struct, frozen=True, kw_only=True):
 def placed(content: bytes, control: Size, size: Size) -> PlacedPose:
     """The pose stored beside a control image of that size, moved to where the fitted control image shows it."""
     pose = _moved(content, control, size)
+    return PlacedPose(pose=pose, openpose=openpose_text(pose), coco=coco_text(pose))
+
+
+def placed_as_found(found: dict[str, Any]) -> PlacedPose:
+    """The pose that a judge has found in the image itself."""
+    pose = from_openpose_json(found)
     return PlacedPose(pose=pose, openpose=openpose_text(pose), coco=coco_text(pose))
 
 

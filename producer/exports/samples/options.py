@@ -4,6 +4,8 @@ from enum import StrEnum
 
 import msgspec
 
+from posemill.catalogue.checks import CHECKS
+from posemill.contract.records import Run
 from posemill.errors import BadInput
 from producer.exports.samples.filters import parse_filter
 
@@ -15,6 +17,7 @@ class Form(StrEnum):
     PARQUET = "parquet"
     IMAGEFOLDER = "imagefolder"
     FILL50K = "fill50k"
+    PREFERENCE = "preference"
 
 
 class ImageFormat(StrEnum):
@@ -41,6 +44,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     validation: float = 0.0  # share of the sources
     test: float = 0.0
     drop_near_duplicates: bool = False  # an image that is near one taken before is left out
+    relabel: bool = False  # keypoints are those that the judge found in the image, not the control's
     captions: bool = False  # the text is the manifest's caption where it has one
     with_source: bool = False  # also the source image
     with_provenance: bool = False  # also workers, clocks and addresses; see published.py
@@ -53,3 +57,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         if not (0 <= self.validation <= 1 and 0 <= self.test <= 1 and self.validation + self.test <= 1):  # nan neither
             raise BadInput("the shares of validation and test lie between 0 and 1, and so does their sum")
         parse_filter(self.where)
+
+
+def require_judged(options: Options, run: Run) -> None:
+    """Raises BadInput where the choice needs poses that a judge has found, and the run has none."""
+    choice = "--relabel" if options.relabel else "--format preference" if options.form is Form.PREFERENCE else ""
+    finds = run.verify is not None and any(one.check in CHECKS and CHECKS[one.check].looks_for_people
+                                           for one in run.verify.checks)  # fmt: skip
+    if choice and not finds:
+        raise BadInput(f"{choice} needs a run whose images were judged by their poses: posemill verify {run.id}")

@@ -14,8 +14,8 @@ from posemill.pictures.hashes import perceptual_hash
 from posemill.storage.store import Store, get_unchanged
 from producer.exports.samples.controls import FittedControl, SampleControls, read_address
 from producer.exports.samples.keeping import Kept
-from producer.exports.samples.keypoints import PlacedPose, placed
-from producer.exports.samples.options import ImageFormat, Options
+from producer.exports.samples.keypoints import PlacedPose, placed, placed_as_found
+from producer.exports.samples.options import Form, ImageFormat, Options
 from producer.exports.samples.reading import Sample
 
 KEPT_SHARDS = 4  # of the detect plan, for source images
@@ -33,6 +33,7 @@ class PreparedSample(msgspec.Struct, frozen=True, kw_only=True):
     pose: PlacedPose | None  # in the image's pixels; None: the control image was ready-made
     source: bytes | None  # the source image, where it is wanted and there is one
     perceptual_hash: int  # 64 bits
+    rejected: bytes | None = None  # the image of a try that did not pass, where pairs are wanted
 
 
 class Maker:
@@ -66,6 +67,7 @@ class Maker:
             pose=self._pose(sample, control),
             source=self._source(sample) if self._options.with_source else None,
             perceptual_hash=hash_bits,
+            rejected=self._rejected(sample),
         )
 
     def _looked_at(self, sample: Sample, stored: bytes) -> tuple[bytes, int]:
@@ -83,7 +85,17 @@ class Maker:
             raise BadInput(f"item {sample.item.id}: the image is black, though its record says done")
         return stored if keep else encoded(picture, self._options), known or perceptual_hash(picture)
 
+    def _rejected(self, sample: Sample) -> bytes | None:
+        if self._options.form is not Form.PREFERENCE or sample.rejected is None:
+            return None
+        stored = get_unchanged(self._store, sample.rejected.image.key, sample.rejected.image.sha256)
+        if self._options.image_format is ImageFormat.PNG and stored.startswith(PNG):
+            return stored
+        return encoded(Image.open(io.BytesIO(stored)), self._options)
+
     def _pose(self, sample: Sample, control: FittedControl) -> PlacedPose | None:
+        if self._options.relabel:
+            return placed_as_found(sample.judged.found) if sample.judged and sample.judged.found else None
         if not sample.source or not sample.source.pose:
             return None
         pose, sizes = sample.source.pose, (control.drawn_size, (sample.item.width, sample.item.height))

@@ -32,12 +32,22 @@ KEPT_RECORDS = 64  # of the detect stage
 POLL_SECONDS = 1.0
 
 
+class RejectedTry(msgspec.Struct, frozen=True, kw_only=True):
+    """An image of the same item that did not pass."""
+
+    image: StoredObject
+    item_id: str
+    try_number: int
+    oks: float
+
+
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """A done item, what its image was drawn from, and the record that it stands in."""
 
     item: ItemResult
     source: SourceResult | None  # None: the control image was ready-made
     judged: JudgedResult | None = None  # None: the run's images are not judged
+    rejected: RejectedTry | None = None  # the worst try before it, where those are asked for and there is one
     batch: int
     attempt: int
     worker: str
@@ -68,7 +78,8 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
 class SampleReader:
     """A run's samples, and once they are all read, what else its records say."""
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: Store, run_id: str, *, with_rejected: bool = False) -> None:
+        """`with_rejected`: each sample with the worst of its item's tries that did not pass."""
         self.run = read_run(store, run_id)
         self.plan = read_plan(store, run_id)
         self.outcomes: Counter[str] = Counter()  # items by outcome, and where they have one by reason
@@ -76,6 +87,7 @@ class SampleReader:
         self._store = store
         self._keys = RunKeys(run_id)
         self._steps: list[RoundStep] = []
+        self._rejected: dict[str, RejectedTry] | None = {} if with_rejected else None  # of items not settled yet
         self._detected: Kept[dict[int, SourceResult]] = Kept(KEPT_RECORDS)
 
     def samples(
@@ -101,14 +113,25 @@ class SampleReader:
                 verdict = judged.get(made.id)
                 item = _with_verdict(made, verdict)
                 if item.outcome is Outcome.AGAIN:
+                    self._keep_rejected(made, verdict)
                     continue  # the next try tells
                 self.outcomes[f"{item.outcome} {item.reason}".rstrip()] += 1
+                rejected = self._rejected.pop(verdict.wanted_id, None) if self._rejected and verdict else None
                 if item.outcome is Outcome.DONE:
-                    yield _sample(record, item, sources, verdict)
+                    yield _sample(record, item, sources, verdict, rejected)
                 else:
                     other(item)
         if not self._is_closed():
             self.missing_batches += 1  # of images that are to be made again
+
+    def _keep_rejected(self, made: ItemResult, verdict: JudgedResult | None) -> None:
+        if self._rejected is None or verdict is None or made.image is None:
+            return
+        worst = self._rejected.get(verdict.wanted_id)
+        if worst is None or oks_of(verdict) < worst.oks:
+            self._rejected[verdict.wanted_id] = RejectedTry(
+                image=made.image, item_id=made.id, try_number=verdict.try_number, oks=oks_of(verdict)
+            )
 
     def cancelled(self) -> bool:
         """Whether the run was cancelled, so that no more records will come."""
@@ -188,12 +211,22 @@ def _with_verdict(item: ItemResult, verdict: JudgedResult | None) -> ItemResult:
     return msgspec.structs.replace(item, outcome=verdict.outcome, reason=verdict.reason, message=verdict.message)
 
 
+def oks_of(judged: JudgedResult) -> float:
+    """Mean OKS over the people of the control; 0 where no check compares poses."""
+    return float(judged.figures.get("pose", {}).get("oks_mean", 0.0))
+
+
 def _sample(
-    record: BatchRecord, item: ItemResult, sources: dict[int, SourceResult], judged: JudgedResult | None
+    record: BatchRecord,
+    item: ItemResult,
+    sources: dict[int, SourceResult],
+    judged: JudgedResult | None,
+    rejected: RejectedTry | None,
 ) -> Sample:
     return Sample(
         item=item,
         judged=judged,
+        rejected=rejected,
         source=None if item.source_number is None else sources[item.source_number],
         batch=record.batch,
         attempt=record.attempt,

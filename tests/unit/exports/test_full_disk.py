@@ -16,7 +16,7 @@ from producer.exports.proof import check_export
 from producer.exports.samples.options import Form, Options
 from producer.exports.writing.destinations import FolderDestination
 from tests.another_user import needs_root
-from tests.synthetic_run import RUN_ID, SyntheticStore, digests
+from tests.synthetic_run import RUN_ID, SINGLE_FORMS, SyntheticStore, digests
 
 ITEMS = 40
 
@@ -57,7 +57,7 @@ def half_of(whole: Path) -> int:
     return max(path.stat().st_size for path in whole.rglob("*") if path.is_file()) // 2
 
 
-@pytest.mark.parametrize("form", Form)
+@pytest.mark.parametrize("form", SINGLE_FORMS)
 def test_a_full_disk_leaves_nothing_half_written_and_the_repeat_gives_the_same_bytes(
     form: Form, tmp_path: Path, recwarn: pytest.WarningsRecorder, capfd: pytest.CaptureFixture[str]
 ) -> None:
