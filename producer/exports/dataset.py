@@ -10,9 +10,12 @@ from posemill.contract.records import Outcome, Run
 from posemill.storage.store import Store
 from producer.exports.exporting import Exporter
 from producer.exports.report.card import render_card
+from producer.exports.report.judged import render_judgements
+from producer.exports.report.judgements import Judgements
 from producer.exports.report.plots import overview_png
 from producer.exports.report.report import render_report, report_pictures
 from producer.exports.report.sheet import Shown
+from producer.exports.samples.onlooker import Onlookers
 from producer.exports.samples.options import Options
 from producer.exports.samples.reading import POLL_SECONDS
 from producer.exports.writing.destinations import Destination, open_destination
@@ -57,12 +60,14 @@ def export_run(
     destination = open_destination(str(address))
     options = options or Options()
     exporter, shown = Exporter(store, run_id, destination, options), Shown(options)
+    judgements = Judgements(exporter.reader.run.verify)
     export_index = exporter.export(
-        watch=watch, timeout_seconds=timeout_seconds, poll_seconds=poll_seconds, onlooker=shown
+        watch=watch, timeout_seconds=timeout_seconds, poll_seconds=poll_seconds, onlooker=Onlookers(shown, judgements)
     )
     run = exporter.reader.run
     pictures = _write_sheet(destination, store, run, shown, title or run.name, subtitle or _subtitle(run))
-    _write_pages(destination, exporter, export_index, pictures, licence)
+    judged = render_judgements(judgements, store, run, with_clocks=options.with_provenance)
+    _write_pages(destination, exporter, export_index, pictures, licence, judged, judgements)
     exporter.commit(export_index)
     samples = sum(export_index.samples.values())
     return Exported(
@@ -99,7 +104,13 @@ def _write_sheet(
 
 
 def _write_pages(
-    destination: Destination, exporter: Exporter, export_index: ExportIndex, pictures: Markup | None, licence: str
+    destination: Destination,
+    exporter: Exporter,
+    export_index: ExportIndex,
+    pictures: Markup | None,
+    licence: str,
+    judged: Markup | None,
+    judgements: Judgements,
 ) -> None:
     run, statistics = exporter.shown_run, exporter.statistics
     card = render_card(
@@ -107,4 +118,5 @@ def _write_pages(
     )
     destination.write("README.md", card.encode())
     destination.write("overview.png", overview_png(statistics, export_index.outcomes))
-    destination.write("report.html", render_report(export_index, run, statistics, pictures).encode())
+    page = render_report(export_index, run, statistics, pictures, judged, judgements.by_control)
+    destination.write("report.html", page.encode())

@@ -79,13 +79,17 @@ class Exporter:
         open_shards: dict[str, list[Planned]] = {split: [] for split in SPLITS}
         onlooker = onlooker or Onlooker()
         samples = self.reader.samples(
-            watch=watch, timeout_seconds=timeout_seconds, poll_seconds=poll_seconds, other=onlooker.left_out
+            watch=watch,
+            timeout_seconds=timeout_seconds,
+            poll_seconds=poll_seconds,
+            other=onlooker.left_out,
+            again=onlooker.again,
         )
         for sample in samples:
             row = self.columns.of_sample(sample)
             if not self._selection.takes(sample, row):
                 self._filtered += 1
-                onlooker.left_out(sample.item)
+                onlooker.left_out(sample.item, sample.judged)
                 continue
             row = self.columns.published(row)
             onlooker.taken(sample, row, self._next_shard(row["split"]))

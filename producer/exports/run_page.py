@@ -20,7 +20,7 @@ def write_run_page(store: Store, run_id: str, folder: Path) -> tuple[Path, Path]
     """
     reader, options = SampleReader(store, run_id), Options()
     run, shown, columns = reader.run, Shown(options), Columns(reader.run, options)
-    for sample in reader.samples(other=shown.left_out):
+    for sample in reader.samples(other=shown.left_out, again=shown.again):
         shown.taken(sample, columns.published(columns.of_sample(sample)), 0)
     subtitle = f"source, {', '.join(control_word(kind) for kind in run.kinds)}, and images with prompt and seed"
     with tempfile.TemporaryDirectory(prefix="posemill-page-") as pictures:

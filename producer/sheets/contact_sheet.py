@@ -34,6 +34,14 @@ class SheetImage:
     note: str = ""
     file: str = ""  # where it lies, beside the page
     file_word: str = "file"
+    facts: str = ""  # what its judges said
+    pose: Pose | None = None  # that a judge found in it, laid over it
+    tries: tuple[Path, ...] = ()  # images of the same item that did not pass
+
+    @property
+    def words(self) -> str:
+        """Seed and facts."""
+        return " · ".join(filter(None, [f"seed {self.seed}", self.facts]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +134,12 @@ class Sheet:
     unused: tuple[UnusedSources, ...] = ()
 
     @property
+    def has_poses(self) -> bool:
+        """Whether a pose is laid over any picture."""
+        images = (image for row in self.rows for line in row.lines for image in line.images)
+        return any(row.pose for row in self.rows) or any(image.pose for image in images)
+
+    @property
     def shown(self) -> str:
         """How much of the run the sheet shows, in words."""
         return _share(len(self.rows), self.total, "source")
@@ -168,7 +182,7 @@ def draw_contact_sheet(sheet: Sheet) -> Image.Image:
 def render_page(sheet: Sheet) -> str:
     """One page that needs nothing else: pictures inside, one small script of its own, no network."""
     template = picture_environment().get_template("contact_sheet.html.j2")
-    return template.render(sheet=sheet, has_poses=any(row.pose for row in sheet.rows), script_digest=script_digest())
+    return template.render(sheet=sheet, has_poses=sheet.has_poses, script_digest=script_digest())
 
 
 def sampled(sheet: Sheet, *, most_rows: int) -> Sheet:
@@ -194,12 +208,22 @@ def embedded(path: Path) -> Embedded:
 def picture_environment() -> Environment:
     """Templates that show pictures."""
     found = environment().overlay()
-    found.filters = {**found.filters, "embedded": embedded, "control_word": control_word, "overlay": _overlay}
+    found.filters = {
+        **found.filters,
+        "embedded": embedded,
+        "control_word": control_word,
+        "overlay": _overlay,
+        "thin_overlay": _thin_overlay,
+    }
     return found
 
 
 def _overlay(pose: Pose | None) -> str:
     return pose_overlay(pose) if pose else ""
+
+
+def _thin_overlay(pose: Pose | None) -> str:
+    return pose_overlay(pose, kind="thin") if pose else ""
 
 
 def _share(shown: int, total: int, noun: str) -> str:
@@ -228,7 +252,14 @@ def _cells(row: SheetRow) -> list[CellRow]:
 
 
 def _image_cell(image: SheetImage) -> Cell:
-    return Cell(path=image.path, caption="", note=f"seed {image.seed}" if image.path else image.note)
+    return Cell(
+        path=image.path,
+        caption="",
+        note=image.words if image.path else image.note,
+        pose=image.pose,
+        thin=True,
+        tries=image.tries,
+    )
 
 
 def _input_cells(row: SheetRow) -> tuple[Cell, ...]:

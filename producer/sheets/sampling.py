@@ -42,6 +42,11 @@ class EvenSample(Generic[T]):
             self._kept, self._every = self._kept[::2], 2 * self._every
         return True
 
+    @property
+    def kept(self) -> list[T]:
+        """All that may still be chosen, in the order in which it came."""
+        return list(self._kept)
+
     def chosen(self) -> list[T]:
         """What was chosen so far, in the order in which it came."""
         return [self._kept[place] for place in even_places(len(self._kept), self._most)]

@@ -25,10 +25,12 @@ RULE_SPACE = 28  # on either side of the rule between inputs and images
 HEADER_SPACE = 28
 WORDS_SPACE = 8  # between a picture and its words
 CORNER_RADIUS = 8
+TRY_HEIGHT, TRY_INSET, MOST_TRIES = 54, 6, 3
 TITLE_SIZE, SUBTITLE_SIZE, CAPTION_SIZE, NOTE_SIZE = 34, 17, 16, 14
 LEADING = 1.32  # line height, in sizes of the font
 
 PAPER, FRAME, RULE = "#fbfaf8", "#dedbd5", "#e4e1db"
+REJECTED = "#c2571a"  # around what did not pass
 INK, FAINT_INK = "#26241f", "#6d685f"
 
 
@@ -40,6 +42,8 @@ class Cell:
     caption: str
     note: str  # fainter
     pose: Pose | None = None  # laid over the picture
+    thin: bool = False  # so that the picture beneath is seen
+    tries: tuple[Path, ...] = ()  # pictures that did not pass, small beside it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +139,13 @@ def _pictures(rows: Sequence[CellRow]) -> list[list[Image.Image]]:
     """The rows' images; where there is none, a blank of the others' shape."""
     found = [[_picture(cell, WIDEST_IMAGE) if cell.path else None for cell in row.images] for row in rows]
     size = next((picture.size for row in found for picture in row if picture), (CELL_HEIGHT, CELL_HEIGHT))
-    return [[picture or Image.new("RGB", size, RULE) for picture in row] for row in found]
+    return [
+        [
+            _with_tries(cell, picture or Image.new("RGB", size, RULE))
+            for cell, picture in zip(row.images, pictures, strict=True)
+        ]
+        for row, pictures in zip(rows, found, strict=True)
+    ]
 
 
 def _prompt(row: CellRow, pictures: Sequence[Image.Image], column: int) -> _Block:
@@ -166,7 +176,22 @@ def _picture(cell: Cell, widest: float) -> Image.Image:
     assert cell.path is not None
     picture = thumbnail(cell.path, height=CELL_HEIGHT, widest=widest)
     if cell.pose:
-        draw_pose(picture, cell.pose)
+        draw_pose(picture, cell.pose, thin=cell.thin)
+    return picture
+
+
+def _with_tries(cell: Cell, picture: Image.Image) -> Image.Image:
+    """The picture with those that did not pass in its lower right corner."""
+    right = picture.width - TRY_INSET
+    for path in cell.tries[:MOST_TRIES]:
+        small = thumbnail(path, height=TRY_HEIGHT, widest=WIDEST_IMAGE)
+        framed = Image.new("RGB", (small.width + 4, small.height + 4), REJECTED)
+        framed.paste(small, (2, 2))
+        right -= framed.width
+        if right < 0:
+            break
+        picture.paste(framed, (right, picture.height - framed.height - TRY_INSET))
+        right -= TRY_INSET
     return picture
 
 

@@ -27,19 +27,20 @@ def limbs(points: Sequence[Place | None]) -> list[Limb]:
     return found
 
 
-def pose_overlay(pose: Pose) -> Markup:
-    """All people of a pose as an <svg> of the photograph's shape, to lie over it."""
+def pose_overlay(pose: Pose, *, kind: str = "") -> Markup:
+    """All people of a pose as an <svg> of the photograph's shape, to lie over it; `kind`: a class of its own."""
     scale = VIEW / max(pose.width, pose.height)
     width, height = round(pose.width * scale), round(pose.height * scale)
     lines = [_line(limb, (width, height)) for person in pose.people for limb in limbs(_places(person.body))]
     dots = [_dot(place, (width, height)) for person in pose.people for place in _loose(person.body)]
-    head = f'<svg class="skeleton" viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">'
+    names = f"skeleton {kind}" if kind else "skeleton"
+    head = f'<svg class="{names}" viewBox="0 0 {width} {height}" preserveAspectRatio="none" aria-hidden="true">'
     return Markup(f"{head}{''.join(lines + dots)}</svg>")  # numbers and colours alone: nothing to escape
 
 
-def draw_pose(picture: Image.Image, pose: Pose) -> None:
+def draw_pose(picture: Image.Image, pose: Pose, *, thin: bool = False) -> None:
     """The same on a picture, in place."""
-    drawing, width = ImageDraw.Draw(picture), max(2, round(max(picture.size) * LINE))
+    drawing, width = ImageDraw.Draw(picture), 1 if thin else max(2, round(max(picture.size) * LINE))
     scaled = [
         ([(x * picture.width, y * picture.height) for x, y in (start, end)], colour)
         for person in pose.people

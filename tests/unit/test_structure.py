@@ -60,6 +60,7 @@ STAGE_NAMERS = {
     "producer/submitting/judging.py": "the plan, of a run whose images were made by another",
     "producer/exports/samples/reading.py": "samples are read from items' records and their sources'",
     "producer/exports/samples/pictures.py": "an exported source is a row of the detect plan",
+    "producer/exports/report/judged.py": "a judged image's control is its source's",
     "producer/cli/local.py": "options for the number of workers",
     "producer/runs/pruning.py": "what runs share are sources and control images, which the detect stage names",
     "producer/runs/forgetting.py": "the plan: what is made of a photograph",

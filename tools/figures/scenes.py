@@ -14,9 +14,9 @@ from tools.embedded.world import draw_picture
 
 MOST_PEOPLE = 4
 SHAPES = {
-    "square": (Frame(width=128, height=128), 12288),
-    "wide": (Frame(width=192, height=128), 2048),
-    "tall": (Frame(width=128, height=192), 2048),
+    "square": (Frame(width=128, height=128), 24576),
+    "wide": (Frame(width=192, height=128), 4096),
+    "tall": (Frame(width=128, height=192), 4096),
 }
 CHUNK = 512
 TRAINING, HELD_OUT = 10, 11  # the second part of every scene's seed; the embedded model's drawings are 0 and 1

@@ -71,6 +71,11 @@ def only_bin(counts: Sequence[int], edge: Callable[[int], str]) -> str | None:
     return f"{edge(used[0])} to {edge(used[0] + 1)}" if used else "none"
 
 
+def histogram(counts: Sequence[int], edges: Sequence[float]) -> Draw:
+    """The drawing of counts between edges."""
+    return lambda axes: _bins(axes, counts, edges)
+
+
 def svg(draw: Draw, title: str, size: tuple[float, float] = (4.6, 2.7)) -> str:
     """One plot as an <svg> element; sizes in inches."""
     with _style():

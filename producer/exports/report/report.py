@@ -1,10 +1,14 @@
 """report.html: everything about a data set on one page that opens without a network."""
 
+from collections.abc import Mapping
+
 from markupsafe import Markup
 
 from posemill.contract.records import Run
 from producer.exports.counts.statistics import Statistics
 from producer.exports.report.card import model_licence, models
+from producer.exports.report.judged import cluster_shares
+from producer.exports.report.judgements import Acceptance
 from producer.exports.report.plots import shown, svg
 from producer.exports.report.pose_figures import cluster_svg, pose_map_svg
 from producer.exports.report.pose_map import FEWEST_POSES, map_poses
@@ -16,12 +20,23 @@ from producer.sheets.pages import script_digest
 MOST_SOURCES = 4
 
 
-def render_report(export_index: ExportIndex, run: Run, statistics: Statistics, pictures: Markup | None) -> str:
-    """The page; `pictures` is what `report_pictures` made, where there is anything to show."""
+def render_report(
+    export_index: ExportIndex,
+    run: Run,
+    statistics: Statistics,
+    pictures: Markup | None,
+    judged: Markup | None = None,
+    by_control: Mapping[str, Acceptance] | None = None,
+) -> str:
+    """The page; `pictures` is what `report_pictures` made, `judged` what `render_judgements` made, where there is any.
+
+    `by_control`: how many images of each control passed.
+    """
     figures = shown(statistics, export_index.outcomes)
     del figures["Items that are not here, by reason"]  # the table of outcomes has them
     kept = list(statistics.poses.kept.values())
     poses = map_poses(kept) if len(kept) >= FEWEST_POSES else None
+    shares = cluster_shares(statistics.poses, poses, by_control or {}) if poses else []
     return picture_environment().get_template("report.html.j2").render(
         title=run.name,
         export_index=export_index,
@@ -32,7 +47,13 @@ def render_report(export_index: ExportIndex, run: Run, statistics: Statistics, p
         plots={title: Markup(svg(draw, title)) for title, draw in figures.items() if not isinstance(draw, str)},
         pose_map=pose_map_svg(poses) if poses else None,
         pose_count=len(kept),
-        clusters=[(cluster_svg(each, number), each) for number, each in enumerate(poses.clusters)] if poses else [],
+        clusters=[
+            (cluster_svg(each, number), each, share)
+            for number, (each, share) in enumerate(zip(poses.clusters, shares, strict=True))
+        ]
+        if poses
+        else [],
+        judged=judged or "",
         models=models(run),
         model_licence=model_licence(run),
         settings=settings_of(run),

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from posemill.contract.records import ItemResult, Outcome, Run
+from posemill.contract.records import ItemResult, JudgedResult, Outcome, Run
 from posemill.errors import PosemillError
 from posemill.pictures.decoding import decode_picture
 from posemill.pictures.poses import Pose, from_openpose_json
@@ -18,7 +18,7 @@ from producer.exports.samples.onlooker import Onlooker
 from producer.exports.samples.options import Form, Options
 from producer.exports.samples.pictures import planned_source
 from producer.exports.samples.published import published_name, sources_of
-from producer.exports.samples.reading import Sample
+from producer.exports.samples.reading import Sample, oks_of
 from producer.exports.writing.folder_shards import FOLDERS, control_file, image_file, source_file
 from producer.exports.writing.parquet_shards import parquet_name
 from producer.exports.writing.webdataset_shards import tar_name
@@ -35,6 +35,7 @@ from producer.sheets.sampling import EvenSample, even_places
 
 MOST_SOURCES, MOST_PROMPTS, MOST_IMAGES, MOST_UNUSED = 24, 6, 8, 12
 ABOUT_IMAGES, FEWEST_SOURCES = 240, 4  # on a page: some ten megabytes
+MOST_OPEN = 4 * MOST_SOURCES  # sources that wait for a try to pass
 FILTERED = "left out by the filter"
 GONE = "not in storage any more"
 
@@ -45,6 +46,8 @@ class _Seen:
 
     item: ItemResult
     text: str  # what to train on: its prompt or caption
+    judged: JudgedResult | None = None
+    tries: tuple[ItemResult, ...] = ()  # earlier ones, which did not pass
     sample: Sample | None = None  # None: it is not in the export
     split: str = ""
     shard: int = 0
@@ -69,22 +72,37 @@ class _Source:
     """What is remembered of a source, or of a ready-made control image."""
 
     number: int | None
+    control: str = ""  # where it is a ready-made one
     title: str = ""
     lines: EvenSample[_Line] = field(default_factory=lambda: EvenSample(MOST_PROMPTS))
     last: _Line = field(default_factory=_Line)
     first: _Seen | None = None  # of those that are in the export
     reason: str = ""  # why the last item that is not in it is not
+    tries: dict[str, list[ItemResult]] = field(default_factory=dict)  # that did not pass, by the item wanted
+    is_counted: bool = False  # among those that a sheet may show
 
     def add(self, seen: _Seen) -> None:
         """Take one image into the rows of its source."""
         if not self.last.seen or self.last.seen[0].item.prompt != seen.item.prompt:
-            self.last = _Line()
-            self.lines.add(self.last)
+            self.last = self._line_of(seen.item.prompt)
         self.last.add(seen)
         if seen.sample:
             self.first = self.first or seen
         else:
             self.reason = _why_not(seen.item)
+
+    def tries_of(self, judged: JudgedResult | None) -> tuple[ItemResult, ...]:
+        """The tries before the last one of an item, which is settled now."""
+        return tuple(self.tries.pop(judged.wanted_id, ())) if judged else ()
+
+    def _line_of(self, prompt: str) -> _Line:
+        """The prompt's own: with later tries, an earlier prompt comes back."""
+        for line in self.lines.kept:
+            if line.seen[0].item.prompt == prompt:
+                return line
+        line = _Line()
+        self.lines.add(line)
+        return line
 
 
 class Shown(Onlooker):
@@ -96,18 +114,33 @@ class Shown(Onlooker):
         self._unused: dict[str, EvenSample[int]] = {}
         self._current = _Source(number=None)
         self._control = ""  # of the current source, where that was ready-made
+        self._open: dict[tuple[int | None, str], _Source] = {}  # that have shown nothing yet but tries
+        self._counted: set[int] = set()  # hashes of the keys of all sources that were counted
 
     def taken(self, sample: Sample, row: dict[str, Any], shard: int) -> None:
         """Note an image that the export holds."""
         self._turn_to(sample.item.source_number, sample.control_key)
         self._current.title = row["source"]
-        seen = _Seen(item=sample.item, text=row["text"], sample=sample, split=row["split"], shard=shard)
+        tries = self._current.tries_of(sample.judged)
+        seen = _Seen(
+            item=sample.item, text=row["text"], judged=sample.judged, tries=tries, sample=sample,
+            split=row["split"], shard=shard,
+        )  # fmt: skip
         self._current.add(seen)
 
-    def left_out(self, item: ItemResult) -> None:
+    def left_out(self, item: ItemResult, judged: JudgedResult | None = None) -> None:
         """Note an item that gave no image, or whose image was left out."""
         self._turn_to(item.source_number, next(iter(item.control_keys), ""))
-        self._current.add(_Seen(item=item, text=item.prompt))
+        tries = self._current.tries_of(judged)
+        if judged and judged.best and item.image:
+            tries = (*tries, item)
+        self._current.add(_Seen(item=item, text=item.prompt, judged=judged, tries=tries))
+
+    def again(self, item: ItemResult, judged: JudgedResult) -> None:
+        """Note an image that did not pass and was made again."""
+        self._turn_to(item.source_number, next(iter(item.control_keys), ""))
+        if item.image:
+            self._current.tries.setdefault(judged.wanted_id, []).append(item)
 
     def sheet(self, store: Store, run: Run, folder: Path, *, title: str, subtitle: str) -> Sheet:
         """The pictures are put into the folder."""
@@ -132,15 +165,33 @@ class Shown(Onlooker):
         return [sources[place] for place in even_places(len(sources), max(FEWEST_SOURCES, ABOUT_IMAGES // most))]
 
     def _turn_to(self, number: int | None, control: str) -> None:
-        """Items of a source follow each other; with the next source's first, the last one's are complete."""
-        if (number, "" if number is not None else control) == (self._current.number, self._control):
+        """Items of a source follow each other, but for later tries, with which it comes back."""
+        key = (number, "" if number is not None else control)
+        if key == (self._current.number, self._control):
             return
         self._finish(self._current)
-        self._current, self._control = _Source(number=number), "" if number is not None else control
+        self._current, self._control = self._known(key) or _Source(number=number), key[1]
+
+    def _known(self, key: tuple[int | None, str]) -> _Source | None:
+        """A source that was met before; one that no sheet will show is a blank that counts no more."""
+        if found := self._open.pop(key, None):
+            return found
+        if hash(key) not in self._counted:
+            return None
+        kept = (source for source in self._used.kept if (source.number, source.control) == key)
+        return next(kept, _Source(number=key[0], is_counted=True))
 
     def _finish(self, source: _Source) -> None:
+        key = (source.number, self._control)
+        source.control = self._control
+        if source.is_counted:
+            return
         if source.first:
             self._used.add(source)
+            self._counted.add(hash(key))
+            source.is_counted = True
+        elif source.tries and len(self._open) < MOST_OPEN:
+            self._open[key] = source
         elif source.number is not None and source.reason:
             self._unused.setdefault(source.reason, EvenSample(MOST_UNUSED)).add(source.number)
 
@@ -187,14 +238,21 @@ class _Reader:
 
     def _image(self, seen: _Seen) -> SheetImage:
         item = seen.item
+        tries = tuple(path for one in seen.tries if (path := self._try(one)))
         if seen.sample is None:
-            return SheetImage(path=None, prompt=seen.text, seed=item.seed, note=_why_not(item))
+            return SheetImage(path=None, prompt=seen.text, seed=item.seed, note=_why_not(item), tries=tries)
         path = self._written(f"{item.id}-image", item.image.key) if item.image else None
         if path is None:
             return SheetImage(path=None, prompt=seen.text, seed=item.seed, note=GONE)
         file = self._file(seen)
         word = "file" if self._options.form in FOLDERS else file.rsplit("/", 1)[-1]
-        return SheetImage(path=path, prompt=seen.text, seed=item.seed, file=file, file_word=word)
+        return SheetImage(
+            path=path, prompt=seen.text, seed=item.seed, file=file, file_word=word,
+            facts=_judged_facts(seen.judged), pose=_found_pose(seen.judged), tries=tries,
+        )  # fmt: skip
+
+    def _try(self, item: ItemResult) -> Path | None:
+        return self._written(f"{item.id}-image", item.image.key) if item.image else None
 
     def _file(self, seen: _Seen) -> str:
         """Where the export holds an image: a file of its own, or its shard."""
@@ -256,6 +314,18 @@ def _facts(sample: Sample) -> str:
         return ""
     people = "1 person" if source.people == 1 else f"{source.people:,} people"
     return f"{people}, score {source.score:.2f}"
+
+
+def _judged_facts(judged: JudgedResult | None) -> str:
+    """How well the image agrees with its control, and which try it is."""
+    if judged is None:
+        return ""
+    oks = f"OKS {oks_of(judged):.2f}" if "pose" in judged.figures else ""
+    return ", ".join(filter(None, [oks, f"try {judged.try_number}" if judged.try_number > 1 else ""]))
+
+
+def _found_pose(judged: JudgedResult | None) -> Pose | None:
+    return from_openpose_json(judged.found) if judged and judged.found else None
 
 
 def _why_not(item: ItemResult) -> str:

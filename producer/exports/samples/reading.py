@@ -96,12 +96,14 @@ class SampleReader:
         watch: bool = False,
         timeout_seconds: float | None = None,
         poll_seconds: float = POLL_SECONDS,
-        other: Callable[[ItemResult], None] = lambda _: None,
+        other: Callable[[ItemResult, JudgedResult | None], None] = lambda *_: None,
+        again: Callable[[ItemResult, JudgedResult], None] = lambda *_: None,
     ) -> Iterator[Sample]:
         """The done items. `watch` waits for records that are not written yet, until the run is cancelled.
 
         Then it raises NotOver after timeout_seconds, and RunPaused when a fault has paused the run.
-        `other` is shown every item that is not done, in its place among them.
+        `other` is shown every item that is not done, in its place among them, and `again` every image that was made
+        again.
         """
         batches = self._written(poll_seconds, timeout_seconds) if watch else self._layout().numbers()
         for found in in_order(self._read, batches, threads=THREADS, ahead=0 if watch else AHEAD):
@@ -112,20 +114,21 @@ class SampleReader:
             for made in record.items:
                 verdict = judged.get(made.id)
                 item = _with_verdict(made, verdict)
-                if item.outcome is Outcome.AGAIN:
+                if item.outcome is Outcome.AGAIN and verdict:
                     self._keep_rejected(made, verdict)
+                    again(made, verdict)
                     continue  # the next try tells
                 self.outcomes[f"{item.outcome} {item.reason}".rstrip()] += 1
                 rejected = self._rejected.pop(verdict.wanted_id, None) if self._rejected and verdict else None
                 if item.outcome is Outcome.DONE:
                     yield _sample(record, item, sources, verdict, rejected)
                 else:
-                    other(item)
+                    other(item, verdict)
         if not self._is_closed():
             self.missing_batches += 1  # of images that are to be made again
 
-    def _keep_rejected(self, made: ItemResult, verdict: JudgedResult | None) -> None:
-        if self._rejected is None or verdict is None or made.image is None:
+    def _keep_rejected(self, made: ItemResult, verdict: JudgedResult) -> None:
+        if self._rejected is None or made.image is None:
             return
         worst = self._rejected.get(verdict.wanted_id)
         if worst is None or oks_of(verdict) < worst.oks:

@@ -147,8 +147,8 @@ def test_the_pose_lies_over_the_photograph_on_page_and_picture(tmp_path: Path) -
     page = Page(render_page(sheet(with_pose)))
     assert [tag for tag, _ in page.tags].count("svg") == 1
     assert "1 person, score 0.90" in page.text
-    assert "poses over the photographs" in page.text
-    assert "poses over the photographs" not in Page(render_page(sheet(row(tmp_path)))).text
+    assert "poses over the pictures" in page.text
+    assert "poses over the pictures" not in Page(render_page(sheet(row(tmp_path)))).text
     plain, drawn = (draw_contact_sheet(sheet(each)).tobytes() for each in (replace(with_pose, pose=None), with_pose))
     assert plain != drawn
 

@@ -34,8 +34,8 @@ def load_figures(device: str) -> PeopleNetwork:
         network=figures_network.load_figures_net(device=device),
         shorter_side=figures_network.SIDE,
         multiple=figures_network.MULTIPLE,
-        least_person=0.25,
-        least_keypoint=0.15,
+        least_person=0.15,
+        least_keypoint=0.05,
     )
 
 
