@@ -3,11 +3,16 @@
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from posemill.contract.keys import Stage
 from posemill.processes.supervisor import Child, Supervisor
+from posemill.queue.rebuild import read_layouts
 from posemill.settings import Settings
+from posemill.storage.run_documents import read_plan
 from producer.local.services import EmbeddedServices
 from producer.submitting.submission import submit
 from tests.small_pictures import picture
@@ -18,6 +23,32 @@ Interval = tuple[float, float]
 
 def device_intervals(*, devices: int, batches: int, batch_seconds: float, side: int) -> list[list[Interval]]:
     """Each device's batches as (begun, ended) seconds, from a whole run with real Redis and S3."""
+    with _fleet(devices=devices, batch_seconds=batch_seconds, side=side) as (folder, log):
+        handle = submit(_recipe(folder, batches), run_id="bench", settings=Settings())
+        handle.wait(timeout_seconds=600)
+        return [_read(path) for path in sorted(log.iterdir())]
+
+
+def judged_run(*, batches: int, batch_seconds: float, side: int) -> tuple[list[Interval], float, int]:
+    """The one device's batches of a run whose images are judged; how full the batches of later rounds were; images.
+
+    The run's last batch does not count: nothing is left to fill it.
+    """
+    with _fleet(devices=1, batch_seconds=batch_seconds, side=side) as (folder, log):
+        recipe = _recipe(folder, batches) | {"verify": {"tries": 3, "checks": [{"check": "sharpness"}]}}
+        handle = submit(recipe, run_id="bench", settings=Settings())
+        handle.wait(timeout_seconds=1200)
+        store, run = handle.store, handle.run
+        layout = read_layouts(store, run, read_plan(store, run.id))[Stage.GENERATE]
+        later = [layout.rows_in(batch) for shard in range(layout.first_shards, layout.shards)
+                 for batch in layout.batches_of(shard)][:-1]  # fmt: skip
+        (intervals,) = (_read(path) for path in sorted(log.iterdir()))
+        return intervals, sum(later) / (layout.slicing.batch_size * len(later)), layout.rows
+
+
+@contextmanager
+def _fleet(*, devices: int, batch_seconds: float, side: int) -> Iterator[tuple[Path, Path]]:
+    """Services and workers with timed devices; gives a folder, and the one where devices write their times."""
     with tempfile.TemporaryDirectory(prefix="posemill-bench-") as name:
         folder = Path(name)
         log = folder / "device"
@@ -27,9 +58,7 @@ def device_intervals(*, devices: int, batches: int, batch_seconds: float, side: 
             os.environ.update(BENCH_BATCH_SECONDS=str(batch_seconds), BENCH_SIDE=str(side), BENCH_LOG=str(log))
             children = [_child("detect", 0), *(_child("generate", number) for number in range(devices))]
             with Supervisor(children, log_folder=folder / "logs"):
-                handle = submit(_recipe(folder, batches), run_id="bench", settings=Settings())
-                handle.wait(timeout_seconds=600)
-        return [_read(path) for path in sorted(log.iterdir())]
+                yield folder, log
 
 
 def busy_share(intervals: list[Interval], since: float, until: float) -> float:

@@ -15,6 +15,7 @@ from workers.detecting.movenet.decoding import decode
 from workers.judging.oks import area, coco_points, oks
 
 SMALL = 0.5  # of the picture's longer side; whose box is shorter is looked at again, nearer
+MOST_KEYPOINTS = 12  # from which on a small person was seen well enough
 AROUND = 1.5  # times a box's longer side is the square that is looked at
 SAME = 0.5  # OKS from which two readings are of one person
 
@@ -69,13 +70,15 @@ class Window:
 def find_people(network: PeopleNetwork, picture: Picture, *, around: Sequence[Box] = ()) -> tuple[Person, ...]:
     """The people in a picture, surest first, six at most in each look.
 
-    `around`: where people are expected; small ones among them are looked at once more in a part of the picture around
-    each. Of two readings of one person, the one with more and surer keypoints is kept.
+    `around`: where people are expected. Small ones among them, unless most of each was found already, are looked at
+    once more in a part of the picture around them; of two readings of one person, the one with more and surer keypoints
+    is kept.
     """
     height, width = picture.shape[:2]
     found = list(_look(network, picture, Window(left=0, top=0, right=width, bottom=height)))
     for box in around:
-        if max((box[2] - box[0]) * width, (box[3] - box[1]) * height) < SMALL * max(width, height):
+        is_small = max((box[2] - box[0]) * width, (box[3] - box[1]) * height) < SMALL * max(width, height)
+        if is_small and not any(_is_whole(person) and _middle_is_in(person, box) for person in found):
             near = _look(network, picture, Window.around(box, picture))
             found += [person for person in near if _middle_is_in(person, box)]
     return _each_once(found, (width, height))
@@ -116,6 +119,10 @@ def _body(places: NDArray[np.float64], scores: NDArray[np.float32], least: float
         for (x, y), score in zip(places, scores, strict=True)
     ]
     return from_coco_order(points)
+
+
+def _is_whole(person: Person) -> bool:
+    return sum(point is not None for point in person.body) >= MOST_KEYPOINTS
 
 
 def _middle_is_in(person: Person, box: Box) -> bool:
