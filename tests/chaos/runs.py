@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from posemill.contract.keys import RunKeys, Stage
-from posemill.contract.records import BatchRecord, ItemResult, Outcome, SourceResult, decode
+from posemill.contract.records import BatchRecord, Outcome, Result, SourceResult, decode
 from posemill.processes.supervisor import Child, RestartPolicy, Supervisor
 from posemill.queue.death_reports import DeathReports
 from posemill.settings import Settings
@@ -108,26 +108,24 @@ def take_controls_away(store: Store) -> dict[str, str]:
     return found
 
 
-def results(store: Store, run_id: str) -> Iterator[SourceResult | ItemResult]:
-    """What became of every source and item."""
+def results(store: Store, run_id: str) -> Iterator[Result]:
+    """What became of every source, item and image, stage by stage."""
     for stage in Stage:
         for info in store.list(RunKeys(run_id).records(stage)):
-            record = decode(store.get(info.key), BatchRecord)
-            yield from record.sources
-            yield from record.items
+            yield from decode(store.get(info.key), BatchRecord).results
 
 
 def failures(store: Store, run_id: str) -> dict[str, int]:
     """Rows that failed, and how many of them did not ask for it."""
     failed = [result for result in results(store, run_id) if result.outcome is Outcome.FAILED]
-    innocent = [result for result in failed if not isinstance(result, ItemResult) or result.prompt not in TROUBLE]
+    innocent = [result for result in failed if isinstance(result, SourceResult) or result.prompt not in TROUBLE]
     return {"failed": len(failed), "innocent_failed": len(innocent)}
 
 
 def outcomes(store: Store, run_id: str) -> dict[str, tuple[str, str]]:
-    """Outcome and reason of every source and item."""
+    """Outcome and reason of every source, and of every image as its judge left it."""
     return {
-        result.id if isinstance(result, ItemResult) else str(result.source_number): (result.outcome, result.reason)
+        str(result.source_number) if isinstance(result, SourceResult) else result.id: (result.outcome, result.reason)
         for result in results(store, run_id)
     }
 
