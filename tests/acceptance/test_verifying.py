@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -116,6 +117,31 @@ def test_what_does_not_pass_is_made_again_until_it_does_or_has_no_try_left(
     assert Counter(row["tries"] for row in rows) == Counter(
         try_number for _, outcome, try_number in found.values() if outcome is Outcome.DONE
     )
+    _is_shown(tmp_path / "set", store, exported.samples)
+
+
+def _is_shown(folder: Path, store: Store, samples: int) -> None:
+    """Each source once on the sheet, with scores and the tries that did not pass; what judges said in the report."""
+    verdicts = list(results(store, "loop"))
+    sheet, report = ((folder / name).read_text() for name in ("contact_sheet.html", "report.html"))
+    titles = re.findall(r"<h3><bdi>(.*?)</bdi>", sheet)
+    assert sorted(titles) == sorted({one.source_name for one in verdicts}), "a later try is no source of its own"
+    shown = re.findall(r"<small>seed (\d+) · OKS (\d\.\d\d)(?:, try (\d))?", sheet)
+    passed = {str(one.seed): one for one in verdicts if one.outcome is Outcome.DONE}
+    assert {seed: (oks, attempt) for seed, oks, attempt in shown} == {
+        seed: (f"{one.figures['pose']['oks_mean']:.2f}", str(one.try_number) if one.try_number > 1 else "")
+        for seed, one in passed.items()
+    }
+    refused = sum(one.outcome is not Outcome.DONE for one in verdicts)
+    assert sheet.count('alt="did not pass: ') == refused
+    assert sheet.count('class="skeleton thin"') == samples
+    first = [one for one in verdicts if one.try_number == 1]
+    share = 100 * sum(one.outcome is Outcome.DONE for one in first) / len(first)
+    assert f"{share:.0f} % of {len(first)}" in report.partition("Passed, by try")[2].partition("</table>")[0]
+    assert f"of {len(verdicts)} images passed" in report
+    worst = re.search(r"OKS (\d\.\d\d) · pose mismatch", report.partition("Furthest from their pose")[2])
+    assert worst
+    assert float(worst[1]) == pytest.approx(min(one.figures["pose"]["oks_mean"] for one in verdicts), abs=0.006)
 
 
 def test_pairs_of_a_good_and_a_bad_image_are_read_by_the_training_script_and_keypoints_are_those_that_were_found(
