@@ -160,6 +160,9 @@ TEXTS = frozenset(
 )
 
 
+NO_SECTION = frozenset(("model_type", "model_attributes_type"))  # pydantic's words for what is no mapping
+
+
 def read_recipe(recipe: str | Path | dict[str, Any], overrides: tuple[str, ...] = ()) -> dict[str, Any]:
     """The recipe as plain values: from a YAML file or a mapping, `key=value` overrides applied.
 
@@ -241,6 +244,9 @@ def _in_words(error: ValidationError) -> str:
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = f"unknown key{_meant(keys)}; docs/recipes.md lists all keys"
+        elif problem["type"] in NO_SECTION:
+            section = SECTIONS.get(next((str(key) for key in reversed(keys) if isinstance(key, str)), ""), Recipe)
+            message = f"this is a section with keys of its own, such as {', '.join(list(section.model_fields)[:3])}"
         elif keys and keys[0] in WORDS and problem["type"] in NO_TEXT and isinstance(problem["input"], dict | list):
             message = "put the prompt in quotes: without them YAML reads {braces}, [brackets] and a colon as its own"
             message = message if keys[0] == "prompts" else message.replace("prompt", "value", 1)

@@ -36,7 +36,7 @@ def delete_run(store: Store, ledger: Ledger, run_id: str) -> Deleted:
     if not found and state is None:
         raise NotFound(f"{store.url} holds no run {run_id!r}; `posemill runs` lists them")
     if judges := judging_runs(store, run_id):
-        raise RunConflict(f"run {run_id!r} holds the images that {', '.join(judges)} judges; delete that first")
+        raise RunConflict(f"run {run_id!r} holds the images of {', '.join(judges)}; delete that first")
     last = [keys.sealed, keys.run]  # a run whose deletion was interrupted can still be named, and is not complete
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(store.delete, [info.key for info in found if info.key not in last]))

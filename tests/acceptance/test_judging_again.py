@@ -90,7 +90,7 @@ def test_a_run_that_was_not_judged_is_judged_and_its_rejects_are_made_again(
     once_more = judge_run("again", settings=settings)  # its own checks, without a try
     once_more.wait(timeout_seconds=60)
     assert outcomes(store, once_more.id) == better
-    with pytest.raises(RunConflict, match=f"{once_more.id} judges"):
+    with pytest.raises(RunConflict, match=f"the images of {once_more.id}"):
         delete_run(store, ledger, "again")
     with pytest.raises(RunConflict, match="judges something else"):
         judge_run("plain", checks=({"check": "sharpness", "min": 3},), new_run_id="again", settings=settings)

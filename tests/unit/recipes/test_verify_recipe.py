@@ -67,3 +67,18 @@ def test_people_cannot_be_compared_where_no_control_knows_any() -> None:
     assert parse_recipe(judged).verify
     with pytest.raises(RecipeError, match="poses cannot be compared; canny finds no people"):
         resolve(parse_recipe(values | {"verify": {}}), values, "r")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"verify": 3}, "verify: this is a section with keys of its own, such as tries"),
+        ({"verify": {"checks": ["pose"]}}, "verify.checks.0: this is a section with keys of its own, such as check"),
+        ({"detect": [1]}, "detect: this is a section"),
+        ({"controls": ["canny"]}, "controls.0: this is a section"),
+    ],
+)
+def test_what_is_no_section_is_told_what_it_should_be(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(RecipeError, match=said) as refused:
+        parse_recipe({"sources": "a", "prompts": ["p"], **values})
+    assert "Recipe" not in str(refused.value), "no class of ours is named to users"
