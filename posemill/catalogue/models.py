@@ -18,6 +18,8 @@ class SchedulerName(StrEnum):
     EULER_A = "euler_a"
     DPMPP_2M = "dpmpp_2m"
     LCM = "lcm"
+    DDIM_TRAILING = "ddim_trailing"  # its few steps begin at pure noise, as adapters for few steps were trained
+    EULER_TRAILING = "euler_trailing"
 
 
 class NamedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +34,8 @@ class NamedModel(msgspec.Struct, frozen=True, kw_only=True):
     guidance_scale: float = 7.5
     negative_prompt: str = ""
     scheduler: SchedulerName = SchedulerName.UNIPC
+    lora: str = ""  # an adapter that belongs to it
+    lora_file: str = ""  # where its repository has several
     licence: str
 
 
@@ -83,6 +87,55 @@ def _sd15(kind: str, note: str = "") -> NamedModel:
     )
 
 
+class FewSteps(msgspec.Struct, frozen=True, kw_only=True):
+    """An adapter with which a base needs few steps, and the settings that it was trained for."""
+
+    lora: str
+    lora_file: str = ""
+    scheduler: SchedulerName
+    guidance_scale: float
+    num_inference_steps: int = 8
+
+
+HYPER, LIGHTNING = "ByteDance/Hyper-SD", "ByteDance/SDXL-Lightning"
+SD15_FEW_STEPS = {
+    "lcm": FewSteps(lora="latent-consistency/lcm-lora-sdv1-5", scheduler=SchedulerName.LCM, guidance_scale=1.5),
+    "hyper": FewSteps(
+        lora=HYPER,
+        lora_file="Hyper-SD15-8steps-CFG-lora.safetensors",
+        scheduler=SchedulerName.DDIM_TRAILING,
+        guidance_scale=5.0,
+    ),
+}
+SDXL_FEW_STEPS = {
+    "lcm": FewSteps(lora="latent-consistency/lcm-lora-sdxl", scheduler=SchedulerName.LCM, guidance_scale=1.5),
+    "hyper": FewSteps(
+        lora=HYPER,
+        lora_file="Hyper-SDXL-8steps-CFG-lora.safetensors",
+        scheduler=SchedulerName.DDIM_TRAILING,
+        guidance_scale=5.0,
+    ),
+    "lightning": FewSteps(
+        lora=LIGHTNING,
+        lora_file="sdxl_lightning_8step_lora.safetensors",
+        scheduler=SchedulerName.EULER_TRAILING,
+        guidance_scale=0.0,
+    ),
+}
+
+
+def _in_few_steps(model: NamedModel, how: FewSteps) -> NamedModel:
+    return msgspec.structs.replace(
+        model,
+        lora=how.lora,
+        lora_file=how.lora_file,
+        scheduler=how.scheduler,
+        guidance_scale=how.guidance_scale,
+        num_inference_steps=how.num_inference_steps,
+        licence=f"{model.licence}; the adapter: OpenRAIL++",
+    )
+
+
 MODELS = {
     "sd15-openpose": _sd15("openpose", "; the OpenPose annotator is for non-commercial use only"),
     "sd15-canny": _sd15("canny"),
@@ -95,6 +148,13 @@ MODELS = {
     "sdxl-openpose": _sdxl("openpose"),
     "sdxl-canny": _sdxl("canny"),
     "sdxl-depth": _sdxl("depth"),
+    **{
+        f"sd15-openpose-{name}": _in_few_steps(
+            _sd15("openpose", "; the OpenPose annotator is for non-commercial use only"), how
+        )
+        for name, how in SD15_FEW_STEPS.items()
+    },
+    **{f"sdxl-openpose-{name}": _in_few_steps(_sdxl("openpose"), how) for name, how in SDXL_FEW_STEPS.items()},
     "embedded": NamedModel(
         base=f"{EMBEDDED}embedded",
         controlnet=f"{EMBEDDED}embedded/controlnet",

@@ -219,8 +219,15 @@ def generate_spec(recipe: Recipe) -> GenerateSpec:
         allow_pickle=wanted.allow_pickle,
         vae=wanted.vae,
         vae_revision=pinned(wanted.vae, wanted.vae_revision) if wanted.vae else None,
-        loras=tuple(_lora(lora) for lora in wanted.loras),
+        loras=(*_own_lora(named), *(_lora(lora) for lora in wanted.loras)),
     )
+
+
+def _own_lora(named: NamedModel | None) -> tuple[LoraSpec, ...]:
+    """The adapter that belongs to a named model."""
+    if named is None or not named.lora:
+        return ()
+    return (LoraSpec(lora=named.lora, revision=pinned(named.lora, None), file=named.lora_file or None),)
 
 
 def _lora(wanted: LoraRecipe) -> LoraSpec:

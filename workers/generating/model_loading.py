@@ -29,7 +29,10 @@ SCHEDULERS = {
     SchedulerName.EULER_A: diffusers.EulerAncestralDiscreteScheduler,
     SchedulerName.DPMPP_2M: diffusers.DPMSolverMultistepScheduler,
     SchedulerName.LCM: diffusers.LCMScheduler,
+    SchedulerName.DDIM_TRAILING: diffusers.DDIMScheduler,
+    SchedulerName.EULER_TRAILING: diffusers.EulerDiscreteScheduler,
 }
+TRAILING = (SchedulerName.DDIM_TRAILING, SchedulerName.EULER_TRAILING)
 SDXL_TEXTS = "conditioner.embedders.1."  # in the names of a single file's tensors
 
 
@@ -54,7 +57,9 @@ class Models:
                 raise RunFault(f"{wanted.controlnet} cannot be used with {spec.base}: {trouble}")
         controlnet = nets[0] if len(nets) == 1 else MultiControlNetModel(nets)
         pipe = AutoPipelineForText2Image.from_pipe(base, controlnet=controlnet)
-        pipe.scheduler = SCHEDULERS[SchedulerName(spec.scheduler)].from_config(base.scheduler.config)
+        name = SchedulerName(spec.scheduler)
+        spacing = {"timestep_spacing": "trailing"} if name in TRAILING else {}
+        pipe.scheduler = SCHEDULERS[name].from_config(base.scheduler.config, **spacing)
         return pipe, base
 
     def variants(self, spec: GenerateSpec) -> dict[str, Any]:
