@@ -15,6 +15,7 @@ MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures togethe
     "rebuilding": ("rebuild_rate",),
     "device_busy": ("device_busy",),
     "fleet_busy": ("fleet_busy",),
+    "overhead": ("overhead_cpu",),
     "judging": ("verify_rate",),
     "verified_busy": ("verified_busy", "later_batches_full"),
     "loop_gain": ("loop_gain",),

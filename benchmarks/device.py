@@ -1,7 +1,8 @@
 """`python -m benchmarks.device STAGE`: a worker process whose device takes a set time and no processor.
 
 BENCH_BATCH_SECONDS: of device time a batch. BENCH_SIDE: of its pictures, in pixels. BENCH_LOG: a folder where each
-process notes when its device began and ended each batch, in seconds of the system's monotonic clock.
+process notes when its device began and ended each batch, in seconds of the system's monotonic clock, and its processor
+time by then.
 """
 
 import os
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from posemill.catalogue.checks import Option
@@ -53,22 +55,27 @@ class QuickDetector:
         return Detection(pose=pose, control_image=Image.new("RGB", (SIDE, SIDE), "navy"), source_size=(SIDE, SIDE))
 
 
+def photograph_like(side: int) -> NDArray[np.float32]:
+    """A picture, 0 to 1, that compresses as photographs do."""
+    rng = np.random.default_rng(0)
+    shapes = cv2.resize(rng.random((16, 16, 3), np.float32), (side, side), interpolation=cv2.INTER_CUBIC)
+    grain = rng.normal(0, 0.012, (side, side, 3)).astype(np.float32)
+    return np.asarray(np.clip(shapes + grain, 0, 1), np.float32)
+
+
 class TimedPipeline:
     """Waits as a device does, without the interpreter's lock; its pictures compress as photographs do."""
 
     made_with: dict[str, object] = {"device": "none", "dtype": "float32", "revisions": {}}  # noqa: RUF012
 
     def __init__(self) -> None:
-        rng = np.random.default_rng(0)
-        shapes = cv2.resize(rng.random((16, 16, 3), np.float32), (SIDE, SIDE), interpolation=cv2.INTER_CUBIC)
-        grain = rng.normal(0, 0.012, (SIDE, SIDE, 3)).astype(np.float32)
-        self._picture = np.clip(shapes + grain, 0, 1)
+        self._picture = photograph_like(SIDE)
         self._log = (LOG / f"{os.getpid()}.txt").open("a", encoding="ascii", buffering=1)
 
     def __call__(self, call: Call, spec: GenerateSpec) -> Pictures:
         begun = time.monotonic()
         time.sleep(BATCH_SECONDS)
-        self._log.write(f"{begun} {time.monotonic()}\n")
+        self._log.write(f"{begun} {time.monotonic()} {time.process_time()}\n")
         count = len(call.prompts)
         pixels = np.broadcast_to(self._picture, (count, *self._picture.shape))
         return Pictures(pixels=pixels, unsafe=[False] * count, truncated=[False] * count)

@@ -29,6 +29,15 @@ def device_intervals(*, devices: int, batches: int, batch_seconds: float, side: 
         return [_read(path) for path in sorted(log.iterdir())]
 
 
+def worker_seconds(*, batches: int, batch_seconds: float, side: int) -> tuple[float, int]:
+    """Processor seconds of the one worker from its first batch to its last, and the images that it made meanwhile."""
+    with _fleet(devices=1, batch_seconds=batch_seconds, side=side) as (folder, log):
+        submit(_recipe(folder, batches), run_id="bench", settings=Settings()).wait(timeout_seconds=600)
+        (path,) = log.iterdir()
+        spent = [float(line.split()[2]) for line in path.read_text(encoding="ascii").splitlines()]
+    return spent[-1] - spent[0], 8 * (len(spent) - 1)
+
+
 def judged_run(*, batches: int, batch_seconds: float, side: int) -> tuple[list[Interval], float, int]:
     """The one device's batches of a run whose images are judged; how full the batches of later rounds were; images.
 
@@ -87,4 +96,4 @@ def _recipe(folder: Path, batches: int) -> dict[str, Any]:
 
 def _read(path: Path) -> list[Interval]:
     lines = path.read_text(encoding="ascii").splitlines()
-    return [(float(begin), float(end)) for begin, end in (line.split() for line in lines)]
+    return [(float(begin), float(end)) for begin, end, _ in (line.split() for line in lines)]

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -81,8 +82,9 @@ def test_every_scheduler_makes_a_picture_and_the_same_one_twice(name: SchedulerN
     wanted = spec(tiny_model, scheduler=name.value, num_inference_steps=3)
     loaded = load_pipeline(wanted, CPU)
     assert type(loaded._pipe.scheduler) is SCHEDULERS[name]
-    loaded._pipe.scheduler.set_timesteps(8)
-    begins_at_pure_noise = float(loaded._pipe.scheduler.timesteps[0]) == 999
+    scheduler: Any = loaded._pipe.scheduler
+    scheduler.set_timesteps(8)
+    begins_at_pure_noise = float(scheduler.timesteps[0]) == 999
     assert begins_at_pure_noise >= name.endswith("_trailing"), "few steps must begin where the adapter was trained to"
     first, second = (loaded(call(0), wanted).pixels for _ in range(2))
     assert np.isfinite(first).all()
