@@ -16,6 +16,7 @@ MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures togethe
     "device_busy": ("device_busy",),
     "fleet_busy": ("fleet_busy",),
     "overhead": ("overhead_cpu",),
+    "ledger_rate": ("ledger_rate", "ledger_growth"),
     "judging": ("verify_rate",),
     "verified_busy": ("verified_busy", "later_batches_full"),
     "loop_gain": ("loop_gain",),
