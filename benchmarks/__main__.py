@@ -23,7 +23,7 @@ MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures togethe
     "queue_efficiency": ("queue_efficiency",),
     "card_speedup": ("card_speedup",),
     "encoding": ("webp_size",),
-    "exporting": ("export_rate",),
+    "exporting": ("export_rate", "export_limit"),
     "export_memory": ("export_memory",),
 }
 

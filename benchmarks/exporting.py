@@ -1,4 +1,7 @@
-"""`export_rate`: samples a second from a local S3 server into WebDataset shards, against `tar` of the same files."""
+"""`export_rate` and `export_limit`: samples a second from a local S3 server into WebDataset shards.
+
+Against `tar` of the same files, and against a bare read of the same objects.
+"""
 
 import os
 import statistics
@@ -6,6 +9,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import rmtree
 
@@ -13,9 +17,10 @@ from benchmarks.figure import Figure, alternate, median_ratio
 from benchmarks.photographs import composed
 from posemill.contract.identity import sha256
 from posemill.contract.keys import RunKeys, Stage
+from posemill.contract.records import BatchRecord, decode
 from posemill.settings import Settings
 from posemill.storage.store import Store, open_store
-from producer.exports.exporting import Exporter
+from producer.exports.exporting import THREADS, Exporter
 from producer.exports.samples.options import Form, Options
 from producer.exports.writing.destinations import FolderDestination
 from producer.local.services import EmbeddedServices
@@ -53,6 +58,14 @@ def measure() -> Iterable[Figure]:
 
         warm = alternate(export, tar, ROUNDS, before=clear)
         ours, peer = alternate(export, tar, ROUNDS, before=lambda: (clear(), _forget(folder)))
+        keys = [name for name in _uploaded(store) if not name.endswith(".json")]
+
+        def read() -> None:
+            with ThreadPoolExecutor(THREADS) as pool:
+                for _ in pool.map(store.get, keys):
+                    pass
+
+        limited, bare = alternate(export, read, ROUNDS, before=clear)
         size = sum(path.stat().st_size for path in (folder / "first").glob("*/*.tar"))
     yield Figure(
         name="export_rate", value=round(median_ratio(peer, ours), 3), unit="ratio", goal=">= 0.5",
@@ -61,6 +74,12 @@ def measure() -> Iterable[Figure]:
                 "samples_a_second": _rate(samples, ours), "tar_samples_a_second": _rate(samples, peer),
                 "samples_a_second_from_memory": _rate(samples, warm[0]),
                 "tar_samples_a_second_from_memory": _rate(samples, warm[1])},
+    )  # fmt: skip
+    yield Figure(
+        name="export_limit", value=round(median_ratio(bare, limited), 3), unit="ratio", goal=">= 0.8",
+        peer="the same images and control images read from the same server by as many threads, and nothing written",
+        detail={"samples_a_second": _rate(samples, limited), "bare_samples_a_second": _rate(samples, bare),
+                "objects": len(keys), "threads": THREADS, "rounds": ROUNDS},
     )  # fmt: skip
 
 
@@ -93,6 +112,18 @@ def _upload(store: Store) -> None:
     names += [keys.record(Stage.DETECT, batch) for batch in range(-(-batches // 4))]
     for name in (*names, *run.control_keys(), *(keys.image(item_id(number)) for number in range(ITEMS))):
         store.put(name, run.get(name))
+
+
+def _uploaded(store: Store) -> list[str]:
+    """The keys of the images that an export takes, and of the control images: each is read once."""
+    images = [
+        item.image.key for batch in range(-(-ITEMS // BATCH)) for item in _record(store, batch).items if item.image
+    ]
+    return [*images, *(info.key for info in store.list("controls/"))]
+
+
+def _record(store: Store, batch: int) -> BatchRecord:
+    return decode(store.get(RunKeys(RUN_ID).record(Stage.GENERATE, batch)), BatchRecord)
 
 
 def _export(store: Store, destination: Path) -> int:
