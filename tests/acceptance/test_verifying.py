@@ -33,6 +33,7 @@ from producer.exports.writing.destinations import open_destination
 from producer.runs.checking import check
 from producer.runs.forgetting import forget
 from producer.runs.handle import RunHandle
+from producer.submitting.judging import judge_run
 from producer.submitting.submission import submit
 from tests.chaos.runs import chaos_workers, images, recipe, write_sources
 from tests.conftest import wait_until
@@ -183,6 +184,33 @@ def test_pairs_of_a_good_and_a_bad_image_are_read_by_the_training_script_and_key
         (person,) = json.loads(row["coco_keypoints"])
         assert person["keypoints"][0] == pytest.approx(place, abs=0.1), "the judge's nose, and not the control's"
         assert json.loads(row["openpose"]) == json.loads(row["found_keypoints"])
+
+
+def test_images_that_are_not_to_be_kept_are_gone_and_the_run_is_whole_without_them(
+    settings: Settings, store: Store, start: Start, wanted: dict[str, Any], tmp_path: Path
+) -> None:
+    start()
+    wanted["verify"]["keep_rejects"] = False
+    wanted["verify"]["tries"] = 2
+    submit(wanted, run_id="loop", settings=settings).wait(timeout_seconds=120)
+    verdicts = list(results(store, "loop"))
+    passed = {one.id for one in verdicts if one.outcome is Outcome.DONE}
+    refused = [one for one in verdicts if one.outcome is Outcome.REJECTED]
+    assert refused, "somebody must have been refused twice"
+    assert {name[3:].removesuffix(".png") for name in images(store, "loop")} == passed
+    assert check(store, "loop", deep=True).faults == []
+    assert export_run(store, "loop", str(tmp_path / "set")).samples == len(passed)
+    by_id = {one.id: one for one in verdicts}
+    for one in refused:
+        tries = [other for other in verdicts if other.wanted_id == one.wanted_id]
+        assert one.best
+        assert by_id[one.best.id].figures["pose"]["oks_mean"] == pytest.approx(
+            max(other.figures["pose"]["oks_mean"] for other in tries), abs=1e-3
+        )
+    again = judge_run("loop", settings=settings)
+    again.wait(timeout_seconds=60)
+    seen = {one.wanted_id: one.outcome for one in results(store, again.id)}
+    assert seen == {one.wanted_id: one.outcome for one in verdicts if one.outcome is not Outcome.AGAIN}
 
 
 def test_pairs_and_found_keypoints_need_a_judge_of_poses(
