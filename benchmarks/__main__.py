@@ -20,7 +20,6 @@ MODULES: dict[str, tuple[str, ...]] = {  # a module measures its figures togethe
     "judging": ("verify_rate",),
     "verified_busy": ("verified_busy", "later_batches_full"),
     "loop_gain": ("loop_gain",),
-    "queue_efficiency": ("queue_efficiency",),
     "card_speedup": ("card_speedup",),
     "encoding": ("webp_size",),
     "exporting": ("export_rate", "export_limit"),

@@ -124,6 +124,36 @@ def waiting_rows(steps: Sequence[RoundStep], rejects: Sequence[Item]) -> tuple[I
     return (*(steps[-1].carried if steps else ()), *rejects)
 
 
+class RoundProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far one round is: the images of the submission, or those made again for rejects of the round before."""
+
+    images: int  # planned for it by now
+    open: int  # of them, not judged yet
+
+
+def round_progress(layout: PlanLayout, steps: Sequence[RoundStep], done: bytes) -> list[RoundProgress]:
+    """Of each round; `done` is the verify stage's bitmap, the most significant bit first.
+
+    A shard that a step added belongs to the round after that of the shard whose rejects were read, and so does a row
+    that was carried into it.
+    """
+    rounds = dict.fromkeys(range(layout.first_shards), 0)  # by shard
+    latest = 0
+    for step in steps:
+        latest = rounds.get(step.read, latest) + 1 if step.read is not None else latest + 1
+        if step.shard is not None:
+            rounds[step.shard] = latest
+    images, waiting = [0] * (max(rounds.values(), default=0) + 1), [0] * (max(rounds.values(), default=0) + 1)
+    for shard, number in rounds.items():
+        images[number] += layout.rows_of(shard)
+        waiting[number] += sum(layout.rows_in(batch) for batch in layout.batches_of(shard) if not _is_set(done, batch))
+    return [RoundProgress(images=count, open=left) for count, left in zip(images, waiting, strict=True)]
+
+
+def _is_set(bitmap: bytes, number: int) -> bool:
+    return number // 8 < len(bitmap) and bool(bitmap[number // 8] & 0x80 >> number % 8)
+
+
 def tries_to_come(items: Sequence[Item], judged: Iterable[JudgedResult]) -> list[Item]:
     """The next try of every item that was judged so, in the plan's order."""
     again = {result.id: result for result in judged if result.outcome is Outcome.AGAIN}

@@ -286,6 +286,12 @@ class Ledger:
             pipe.getbit(StageKeys(run_id, stage).done, batch)
         return all(pipe.execute())
 
+    def done_batches(self, run_id: str, stage: Stage) -> bytes:
+        """The bitmap of a stage's batches that are done, the most significant bit first."""
+        key = StageKeys(run_id, stage).done
+        bits: bytes | None = self.redis.execute_command("GET", key, NEVER_DECODE=True)  # type: ignore[no-untyped-call]
+        return bits or b""
+
     def is_worked_on(self, run_id: str) -> bool:
         """Whether a worker holds a batch of the run; a dead one does until its lease runs out."""
         now = self._now()

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import msgspec
 
 from posemill.contract.keys import Stage
 from posemill.contract.records import Plan, RunState
+from posemill.contract.rounds import RoundProgress
 from posemill.contract.stages import STAGES
 from posemill.queue.progress import Snapshot
 from producer.runs.handle import Status
@@ -83,7 +84,7 @@ def _age(one: "RunOverview") -> str:
     return duration((datetime.now(UTC) - one.created_at).total_seconds()) if one.created_at else "-"
 
 
-def status_values(status: Status) -> dict[str, Any]:
+def status_values(status: Status, rounds: Sequence[RoundProgress] = ()) -> dict[str, Any]:
     """A run's status as --json prints it."""
     snapshot = status.snapshot
     judged = judging(snapshot)
@@ -98,12 +99,13 @@ def status_values(status: Status) -> dict[str, Any]:
             for stage, counts in snapshot.stages.items()
         },
         **({"accepted_share": judged[0], "images_an_item": judged[1]} if judged else {}),
+        **({"rounds": msgspec.to_builtins(rounds)} if rounds else {}),
         "remaining_seconds": status.remaining_seconds,
         "images_a_second": status.images_a_second,
     }
 
 
-def print_status(status: Status) -> None:
+def print_status(status: Status, rounds: Sequence[RoundProgress] = ()) -> None:
     """Print a run's counts for a person."""
     snapshot = status.snapshot
     click.echo(f"{snapshot.run_id}: {snapshot.state}" + (f", {snapshot.reason}" if snapshot.reason else ""))
@@ -121,6 +123,9 @@ def print_status(status: Status) -> None:
     print_table("", columns, rows, optional=("rejected", "failed", "working", "queued", "", "waiting"))
     if judged:
         click.echo(f"{100 * judged[0]:.0f} % of the images pass, {judged[1]:.2f} images for each item that is settled")
+    if any(one.open for one in rounds):
+        told = (f"{one.open} of {one.images} open in round {number}" for number, one in enumerate(rounds, start=1))
+        click.echo("; ".join(told))
     if snapshot.refused_rows:
         click.echo(f"{snapshot.refused_rows} rows were refused; `posemill failures {snapshot.run_id}` says why")
     if snapshot.repeated_items:

@@ -34,8 +34,8 @@ def status(run_id: str | None, watch: bool, timeout_seconds: float | None, as_js
     handle = open_handle(run_id, settings)
     if watch:
         sys.exit(wait_for(handle, timeout_seconds=timeout_seconds, as_json=as_json))
-    shown = handle.status()
-    print_json(status_values(shown)) if as_json else print_status(shown)
+    shown, rounds = handle.status(), handle.rounds()
+    print_json(status_values(shown, rounds)) if as_json else print_status(shown, rounds)
 
 
 @click.command()

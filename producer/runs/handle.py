@@ -18,7 +18,8 @@ from posemill.contract.records import (
     RunState,
     decode_lines,
 )
-from posemill.contract.stages import outcome_stages
+from posemill.contract.rounds import RoundProgress, layout_of, round_progress
+from posemill.contract.stages import LAST_STAGE, outcome_stages
 from posemill.errors import NotFound, NotOver, RunPaused, TransientError, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
 from posemill.queue.opening import open_pair
@@ -26,7 +27,7 @@ from posemill.queue.progress import Snapshot
 from posemill.queue.rebuild import know_as_stored, read_flagged, rebuild, recall
 from posemill.queue.run_states import finish_retry, retry, write_state
 from posemill.settings import Settings, load_settings
-from posemill.storage.run_documents import read_plan, read_run, read_state
+from posemill.storage.run_documents import read_plan, read_rounds, read_run, read_state
 from posemill.storage.store import Store
 from producer.runs.pace import rate, remaining_seconds
 from producer.runs.source_changes import UNCHANGED, SourceChanges
@@ -90,6 +91,16 @@ class RunHandle:
             snapshot=snapshot,
             remaining_seconds=remaining_seconds(snapshot, pace),
             images_a_second=rate(pace, snapshot.last_stage),
+        )
+
+    def rounds(self) -> list[RoundProgress]:
+        """How far each round of a run is whose images are judged; none for others. Raises as `run` and `plan` do."""
+        run = self.run
+        if run.verify is None:
+            return []
+        steps = read_rounds(self.store, run)
+        return round_progress(
+            layout_of(run, self.plan, LAST_STAGE, steps), steps, self.ledger.done_batches(self.id, LAST_STAGE)
         )
 
     def wait(self, *, timeout_seconds: float | None = None, report: Callable[[Status], None] | None = None) -> Status:

@@ -103,6 +103,9 @@ def test_what_does_not_pass_is_made_again_until_it_does_or_has_no_try_left(
     assert len(final) == 48, "every item has one final outcome"
     items = {item.id: item for item in planned(store, "loop")}
     assert all(next_try(item).id in items for item in items.values() if found[item.id][1] is Outcome.AGAIN)
+    rounds = handle.rounds()
+    assert [one.images for one in rounds] == [48, again[1], again[2]]
+    assert {one.open for one in rounds} == {0}
     counts = status.snapshot.last
     assert (counts.done, counts.again) == (list(final.values()).count(Outcome.DONE), again.total())
     assert check(store, "loop", deep=True).faults == []

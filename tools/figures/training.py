@@ -17,7 +17,7 @@ from workers.detecting.movenet.network import STRIDE
 
 SEED = 0
 BATCH = 32
-SCHEDULE = Schedule(steps=15000, peak_rate=0.01, average_decay=0.998, report_every=100)
+SCHEDULE = Schedule(steps=13500, peak_rate=0.01, average_decay=0.998, report_every=100)
 DECODER = Path(__file__).parents[2] / "workers" / "weights" / "embedded" / "vae"
 NOISE = 0.35  # on the latents, in their deviations, at most
 MIRRORED = [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]  # COCO's keypoints seen in a mirror

@@ -16,6 +16,7 @@ from posemill.contract.rounds import (
     next_step,
     next_to_read,
     next_try,
+    round_progress,
     tries_to_come,
     waiting_rows,
 )
@@ -122,3 +123,19 @@ def test_numbers_of_batches_and_rows_agree(first_rows: int, added: tuple[int, ..
 def test_a_later_batch_needs_the_detect_batches_of_its_sources() -> None:
     items = [item(number) for number in (0, 9, 4, 5)] + [Item(id="x", prompt="", seed=0)]
     assert needed_batches(items, 2, 4) == [[0, 2], [1], []]
+
+
+def test_what_is_open_is_told_round_by_round() -> None:
+    slicing = Slicing(batch_size=2, shard_size=4)
+    steps = [
+        RoundStep(read=0, shard=2, rows=2),  # of shards 0 and 1; its round is the second
+        RoundStep(read=1, shard=None, rows=0),
+        RoundStep(read=2, shard=3, rows=1),  # of the second: the third
+    ]
+    layout = PlanLayout(slicing=slicing, first_rows=7, added=(2, 1))
+    done = bytearray(2)
+    for batch in (0, 1, 2, 4):  # all of shard 0, half of shard 1, all of shard 2
+        done[batch // 8] |= 0x80 >> batch % 8
+    told = round_progress(layout, steps, bytes(done))
+    assert [(one.images, one.open) for one in told] == [(7, 1), (2, 0), (1, 1)]
+    assert [one.open for one in round_progress(layout, steps, b"")] == [7, 2, 1]
