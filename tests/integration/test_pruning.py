@@ -17,11 +17,13 @@ from posemill.contract.records import (
     ControlResult,
     Item,
     Outcome,
+    Run,
     RunState,
     ShardHeader,
     Source,
     SourceResult,
     StoredObject,
+    decode,
     encode,
     encode_shard,
 )  # fmt: skip
@@ -212,3 +214,28 @@ def test_a_submission_that_meets_a_sweep_waits_for_its_end(
     assert len(shared(store)) == 2
     assert store.head(RunKeys("r").sealed)
     assert list(store.list(SUBMISSIONS)) == []
+
+
+def judging(store: Store, run_id: str, judged: str) -> None:
+    """Make a run one that judges the images of another."""
+    keys = RunKeys(run_id)
+    run = decode(store.get(keys.run), Run)
+    store.put(keys.run, encode(msgspec.structs.replace(run, images_of=judged)))
+    store.put(RunKeys(judged).judged_by(run_id), b"")
+
+
+def test_a_run_whose_images_another_one_judges_goes_no_sooner_than_that(store: Store, ledger: Ledger) -> None:
+    for run_id in ("first", "second", "third"):
+        make_run(store, ledger, run_id, ["a"])
+    judging(store, "second", "first")
+    judging(store, "third", "second")
+    for run_id in ("first", "second", "third"):
+        rebuild(store, ledger, run_id)
+        assert ledger.complete(run_id)
+    dry = prune(store, ledger, older_than=AGES, pattern="[fs]*", dry_run=True)
+    found = prune(store, ledger, older_than=AGES, pattern="[fs]*")
+    assert (found.runs, sorted(found.kept_for_judges)) == (dry.runs, sorted(dry.kept_for_judges))
+    assert (found.runs, sorted(found.kept_for_judges)) == ([], ["first", "second"])
+    whole = prune(store, ledger, older_than=AGES)
+    assert (whole.runs, whole.kept_for_judges) == (["third", "second", "first"], [])
+    assert list(store.list("runs/")) == []
