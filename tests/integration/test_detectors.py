@@ -313,7 +313,7 @@ def test_a_pose_is_rejected_by_its_number_of_people(people, least, most, reason)
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        (DetectSpec(detector="pidinet"), "there are openpose, openpose-thin, movenet, keypoints"),
+        (DetectSpec(detector="pidinet"), "there are openpose, openpose-thin, movenet, figures"),
         (DetectSpec(detector="openpose-thin", include_hand=True), "bodies only"),
         (DetectSpec(detector="openpose-thin", include_face=True), "bodies only"),
         (DetectSpec(detector="openpose-thin", weights="a/b"), "takes no weights"),
