@@ -44,6 +44,7 @@ SHIPPED = {  # their digests, so that a run can be planned where the weights are
     "embedded:embedded": "dffa6b370bfa71d6d2e4067ba616df58bb157dfb",
     "embedded:embedded/controlnet": "a466b6c6bfe4ac6240b675d0235ff754d2122273",
     "embedded:openpose_thin": "77e9d5e0570a61d1a254970316dc051c230f03bd",
+    "embedded:figures": "dd4ba0c08c29e13d90d254c4ecc4782b9f3327d6",
     "embedded:movenet_multipose": "e25550a554af412b375101be91c9decd03be68a1",
 }
 

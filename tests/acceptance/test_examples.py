@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+import pytest
 
 from posemill import check, open_run
 from posemill.contract.records import RunState
@@ -16,11 +17,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 def run_script(folder: Path, *words: str) -> str:
     """What a script says, run in a folder that is not the checkout."""
     command = [sys.executable, str(EXAMPLES / words[0]), *words[1:]]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=170, check=False)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
+@pytest.mark.timeout(300)
 def test_submit_and_wait_makes_a_whole_data_set(fleet: Settings, tmp_path: Path) -> None:
     said = run_script(tmp_path, "submit_and_wait.py")
     assert "2 photographs, 16 images wanted" in said

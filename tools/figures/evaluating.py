@@ -121,10 +121,10 @@ def measure_drawings(check: Check) -> dict[str, float]:
 
 
 def another(scenes: list[Scene], number: int) -> Scene:
-    """The next scene of the same size with as many people."""
+    """The next scene of the same size with as many people; where there is none, with others."""
     each = scenes[number]
-    following = scenes[number + 1 :] + scenes[:number]
-    return next(one for one in following if one.frame == each.frame and len(one.people) == len(each.people))
+    following = [one for one in scenes[number + 1 :] + scenes[:number] if one.frame == each.frame]
+    return next((one for one in following if len(one.people) == len(each.people)), following[0])
 
 
 def measure_generated(check: Check, work: Path) -> dict[str, float]:

@@ -42,7 +42,7 @@ def test_somebody_missing_and_somebody_too_many_are_noticed(check: Check) -> Non
     several = [scene for scene in SCENES if len(scene.people) > 1]
     extra = [judge(check, scene.picture(scene.people), scene.people[1:], scene.frame).passed for scene in several]
     assert len(several) > 5
-    assert sum(extra) <= 1
+    assert sum(extra) <= 2
 
 
 @pytest.mark.parametrize("pattern", ["plain", "checks", "stars", "blades"])
