@@ -117,7 +117,8 @@ def results(store: Store, run_id: str) -> Iterator[Result]:
 
 def failures(store: Store, run_id: str) -> dict[str, int]:
     """Rows that failed, and how many of them did not ask for it."""
-    failed = [result for result in results(store, run_id) if result.outcome is Outcome.FAILED]
+    ends = {result.row: result for result in results(store, run_id)}  # an image's as its judge passed it on
+    failed = [result for result in ends.values() if result.outcome is Outcome.FAILED]
     innocent = [result for result in failed if isinstance(result, SourceResult) or result.prompt not in TROUBLE]
     return {"failed": len(failed), "innocent_failed": len(innocent)}
 
