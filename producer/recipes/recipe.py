@@ -239,10 +239,11 @@ def _with(values: dict[str, Any], keys: list[str], value: Any, where: str) -> di
 def _in_words(error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
-        keys = [part for part in problem["loc"] if part not in UNION_BRANCHES]
+        unknown = problem["type"] == "extra_forbidden"  # what a user wrote, be it the name of a type
+        keys = [part for part in problem["loc"] if unknown or part not in UNION_BRANCHES]
         place = printable(".".join(str(part) for part in keys))
         message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
+        if unknown:
             message = f"unknown key{_meant(keys)}; docs/recipes.md lists all keys"
         elif problem["type"] in NO_SECTION:
             section = SECTIONS.get(next((str(key) for key in reversed(keys) if isinstance(key, str)), ""), Recipe)

@@ -240,6 +240,8 @@ def test_a_byte_order_mark_is_no_part_of_a_recipe(tmp_path, start):
         pytest.param({"generate": {"steps": 3}}, "did you mean num_inference_steps?", id="a part of it"),
         pytest.param({"generate": {"matrix": {}}}, "did you mean matrix, outside of generate?", id="of the recipe"),
         pytest.param({"controls": [{"kid": "canny"}]}, "did you mean kind?", id="in a list"),
+        pytest.param({"list[int]": 1}, "list[int]: unknown key; docs", id="the name of a type"),
+        pytest.param({"generate": {"int": 1}}, "generate.int: unknown key", id="a type's in a section"),
         pytest.param({"zzz": 1}, "zzz: unknown key; docs/recipes.md lists all keys", id="far from all"),
         pytest.param({"prompts": [{"room": None}]}, "prompts.0: put the prompt in quotes", id="braces"),
         pytest.param({"prompts": {"room": None}}, "prompts: put the prompt in quotes", id="braces alone"),
