@@ -18,7 +18,7 @@ from producer.recipes.control_recipe import (
     takes_text_alone,
 )
 from producer.recipes.verify_recipe import CheckRecipe, VerifyRecipe
-from producer.recipes.yaml_values import LIMIT_BYTES, read_yaml
+from producer.recipes.yaml_values import LIMIT_BYTES, TOO_LARGE, read_yaml
 from producer.sources.plain_values import LIMIT_DEPTH, plain_values, printable
 
 Scalar = str | int | float | bool
@@ -200,13 +200,14 @@ def _read_file(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
             content = file.read(LIMIT_BYTES + 1)
-        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
     except (OSError, ValueError) as error:
-        if isinstance(error, UnicodeDecodeError) and len(content) <= LIMIT_BYTES:
-            raise RecipeError(f"{path}: not YAML: byte {error.start} is not {error.encoding}") from error
-        if not isinstance(error, UnicodeDecodeError):
-            raise RecipeError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
-        text = content.decode(errors="replace")  # cut in the middle of a letter; too long in any case
+        raise RecipeError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if len(content) > LIMIT_BYTES:  # what was read may end in the middle of a prompt
+        raise RecipeError(f"{path}: {TOO_LARGE}")
+    try:
+        text = content.decode("utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path}: not YAML: byte {error.start} is not {error.encoding}") from error
     values = read_yaml(text, where=str(path), texts=TEXTS, words=WORDS)
     if not isinstance(values, dict):
         raise RecipeError(f"{path}: a recipe is a mapping with keys such as sources and prompts")

@@ -22,7 +22,7 @@ from posemill.errors import RecipeError
 from posemill.hub.needs import verify_at_commits
 from producer.recipes.control_recipe import ControlRecipe, DetectorSettings, Part, require_supported
 from producer.recipes.recipe import GenerateRecipe, LoraRecipe, Recipe, parse_recipe, read_recipe, recipe_folder
-from producer.recipes.revisions import pinned
+from producer.recipes.revisions import exists, pinned
 from producer.recipes.verify_recipe import CheckRecipe, VerifyRecipe
 from producer.sources.rows import expanded
 
@@ -100,14 +100,7 @@ def _anchored(model: str, folder: Path) -> str:
     if model.startswith(EMBEDDED):
         return model
     path = folder / expanded(model)
-    return os.path.abspath(path) if model.startswith((".", "/", "~")) or _exists(path) else model
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name too long for a file
-        return False
+    return os.path.abspath(path) if model.startswith((".", "/", "~")) or exists(path) else model
 
 
 def _rules(recipe: Recipe, kinds: tuple[str, ...]) -> Rules:

@@ -24,10 +24,8 @@ def pinned(model: str, revision: str | None) -> str | None:
     if model in SHIPPED:
         return SHIPPED[model]
     folder = Path(local_path(model))
-    if folder.is_dir():
-        return folder_digest(folder)
-    if folder.is_file():
-        return _single_file_digest(folder)
+    if exists(folder):
+        return folder_digest(folder) if folder.is_dir() else _single_file_digest(folder)
     if model.startswith(EMBEDDED):
         raise RecipeError(f"{model} is not at {folder}, where shipped models lie; there are {', '.join(SHIPPED)}")
     if revision and COMMIT.fullmatch(revision):
@@ -35,6 +33,14 @@ def pinned(model: str, revision: str | None) -> str | None:
     if model.startswith((".", "/", "~")) or model.count("/") != 1:
         raise RecipeError(f"{model!r} is neither a folder on this machine nor a hub id such as owner/name")
     return _hub_commit(model, revision) or revision
+
+
+def exists(path: Path) -> bool:
+    """Whether something lies there."""
+    try:
+        return path.exists()
+    except OSError:  # a name too long for a file
+        return False
 
 
 def _single_file_digest(file: Path) -> str:

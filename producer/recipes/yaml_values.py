@@ -13,6 +13,7 @@ from posemill.errors import RecipeError
 from producer.sources.plain_values import LIMIT_DEPTH
 
 LIMIT_BYTES = 2_000_000  # a few seconds to read; tens of thousands of prompts belong into a manifest
+TOO_LARGE = f"larger than {LIMIT_BYTES} bytes; put rows and their prompts into a manifest"
 LIMIT_VALUES = 200_000  # with aliases followed; "a billion laughs" are ten lines. A node takes about 1 KB
 VERSION = (1, 2)
 TAG = "tag:yaml.org,2002:"
@@ -30,7 +31,7 @@ def read_yaml(
     with `where`.
     """
     if len(text) > LIMIT_BYTES:
-        raise RecipeError(f"{where}: larger than {LIMIT_BYTES} bytes; put rows and their prompts into a manifest")
+        raise RecipeError(f"{where}: {TOO_LARGE}")
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer = _ShallowComposer
     try:

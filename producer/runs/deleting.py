@@ -1,10 +1,11 @@
 """Removes a run from storage and Redis; what runs share stays."""
 
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from posemill.contract.keys import RunKeys
+from posemill.contract.keys import RunKeys, Stage
 from posemill.errors import NotFound, RunConflict, UnreadableRecord
 from posemill.queue.ledger import ENDED, Ledger
 from posemill.storage.run_documents import read_run
@@ -24,6 +25,8 @@ class Deleted(msgspec.Struct, frozen=True, kw_only=True):
 def delete_run(store: Store, ledger: Ledger, run_id: str) -> Deleted:
     """Remove everything below the run's prefix, and its ledger. Safe to repeat where it was interrupted.
 
+    The ledger goes first, so that what an interruption leaves is judged by storage.
+
     Raises NotFound where there is nothing of that id, and RunConflict while workers may still write into it, or another
     run judges its images.
     """
@@ -37,15 +40,33 @@ def delete_run(store: Store, ledger: Ledger, run_id: str) -> Deleted:
         raise NotFound(f"{store.url} holds no run {run_id!r}; `posemill runs` lists them")
     if judges := judging_runs(store, run_id):
         raise RunConflict(f"run {run_id!r} holds the images of {', '.join(judges)}; delete that first")
-    last = [keys.sealed, keys.run]  # a run whose deletion was interrupted can still be named, and is not complete
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(store.delete, [info.key for info in found if info.key not in last]))
-    for key in last:
-        store.delete(key)
     ledger.forget(run_id)
+    with ThreadPoolExecutor(THREADS) as pool:
+        for removed_together in _in_order(keys, [info.key for info in found]):
+            list(pool.map(store.delete, removed_together))
+    ledger.forget(run_id)  # whoever looked meanwhile has made it known again
     if judged:
         store.delete(RunKeys(judged).judged_by(run_id))
     return Deleted(run_id=run_id, objects=len(found), size_bytes=sum(info.size for info in found))
+
+
+def _in_order(keys: RunKeys, found: Iterable[str]) -> list[list[str]]:
+    """What may be removed together, in an order that never leaves what could be taken for a whole run.
+
+    Outcomes go before what they name, what was added to the plan from its end, the seal before what it seals, and the
+    run's own document last: submitted again, a run whose removal was cut off makes what is gone.
+    """
+    shards = tuple(keys.shards(stage) for stage in Stage)
+    outcomes = tuple(prefix for stage in Stage for prefix in (keys.records(stage), keys.set_aside(stage)))
+    recorded, steps, planned, others = list[str](), list[str](), list[str](), list[str]()
+    for key in sorted({*found} - {keys.sealed, keys.run}, reverse=True):
+        if key.startswith(outcomes):
+            recorded.append(key)
+        elif key.startswith(keys.rounds):
+            steps.append(key)
+        else:
+            (planned if key.startswith(shards) else others).append(key)
+    return [recorded, others, *([step] for step in steps), [keys.sealed], planned, [keys.run]]
 
 
 def judging_runs(store: Store, run_id: str) -> list[str]:
